@@ -1,0 +1,1 @@
+"""Scans with their annotations: dataset layouts, fold files, the synthetic phantom cohort."""

@@ -1,0 +1,29 @@
+"""The errors that users meet: each says where, what was found and what was wanted."""
+
+
+class VertlocError(Exception):
+    """Base of all errors that vertloc raises on purpose."""
+
+
+class ImageError(VertlocError):
+    """An image that cannot be read, or cannot be a CT scan."""
+
+
+class LmlError(VertlocError):
+    """A landmark file that does not follow the `.lml` format."""
+
+
+class CohortError(VertlocError):
+    """Fold files or a dataset folder with problems; the message lists all of them."""
+
+
+class ConfigError(VertlocError):
+    """A configuration file with a missing, unknown or impossible setting."""
+
+
+class ModelError(VertlocError):
+    """A model file that is damaged, inconsistent or from another format version."""
+
+
+class TrainingError(VertlocError):
+    """Training data from which no model can be learned."""

@@ -1,0 +1,1 @@
+"""The judge: identification rate and localization errors; it never imports the stages."""

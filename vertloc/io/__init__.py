@@ -1,0 +1,1 @@
+"""Doors to files: every format is read and written here, and checked here."""

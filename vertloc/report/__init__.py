@@ -1,0 +1,1 @@
+"""Tables and pictures of results; the only place that imports matplotlib."""

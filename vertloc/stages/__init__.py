@@ -1,0 +1,1 @@
+"""The method, one file per arrow: settings, the type it produces, one public function."""

@@ -138,14 +138,16 @@ class Grid:
         )
 
     def resampled(self, spacing_mm: float) -> Grid:
-        """Return the isotropic grid of the same directions whose voxels tile this grid from the same outer corner.
+        """Return the isotropic grid of the same directions and centre that covers this grid.
 
-        The last voxel of an axis may reach past the face of this grid by less than one voxel.
+        Sharing the centre, not a corner, makes the result independent of the order in which the axes are stored. The
+        outermost voxels reach past the faces of this grid by less than half a voxel.
         """
         z, y, x = (max(1, int(np.ceil(extent / spacing_mm - 1e-6))) for extent in self.extent_mm[::-1])
-        # The first voxels share their outer corner, so their centres are half a voxel difference apart.
-        first_centre = (spacing_mm - np.array(self.spacing_mm)) / 2
-        return Grid((z, y, x), (spacing_mm,) * 3, _triple(self.local_to_world(first_centre)[0]), self.direction)
+        middle = (np.array(self.shape) - 1) / 2
+        centre_mm = self.to_world(middle)[0]
+        half_mm = np.array([x - 1, y - 1, z - 1]) / 2 * spacing_mm
+        return Grid((z, y, x), (spacing_mm,) * 3, _triple(centre_mm - self.direction_matrix @ half_mm), self.direction)
 
 
 def _rows(points: ArrayLike) -> Points:

@@ -1,0 +1,31 @@
+"""The one choice of numba options for all kernels, and the one way to run them on several threads.
+
+Kernels release the interpreter lock; callers split the work into fixed pieces and hand them to `run_pieces`. The
+pieces do not depend on the number of threads, and every piece writes its own part of the result, so the result is
+the same to the last bit on any number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function: cached on disk, without the interpreter lock, without fastmath."""
+    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+def run_pieces(work: Callable[[int], Result], n_pieces: int, n_threads: int) -> list[Result]:
+    """Return [work(0), ..., work(n_pieces - 1)], computed on up to `n_threads` threads."""
+    if n_threads <= 1 or n_pieces <= 1:
+        return [work(piece) for piece in range(n_pieces)]
+    with ThreadPoolExecutor(min(n_threads, n_pieces)) as pool:
+        return list(pool.map(work, range(n_pieces)))

@@ -1,0 +1,165 @@
+"""Context features: mean intensities of displaced boxes, and differences of two of them (Glocker et al. 2013, 2.2).
+
+A feature is one of: the mean of box A; mean of box A minus mean of box B; mean of box A minus the local value. Offsets
+and sizes are in millimetres, so that a pool does not depend on the voxel size. Outside the image a fixed rule holds
+(see `OutsideRule`), because in cropped images the outside is the normal case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.kernels.boxes import box_features
+from vertloc.kernels.integral import integral_image
+from vertloc.stages.preprocess import IsotropicVolume
+
+OutsideRule = Literal["replicate", "constant"]
+"""What lies outside the image: the nearest voxel of the image again, or one intensity."""
+
+
+@dataclass(frozen=True)
+class ContextFeatureSettings:
+    """From which distribution features are drawn, and what lies outside the image.
+
+    largest_offset_mm : a box centre lies within this distance of the voxel, along each axis
+    near_share : share of boxes whose offset is drawn on a log scale, so that the neighbourhood is well covered
+    smallest_size_mm, largest_size_mm : edge of a box, log-uniform, each axis on its own
+    single_share, local_share : share of features with box A only, and of box A minus the local value
+    outside : the rule for what lies outside
+    outside_hu : the intensity of the outside under the rule "constant"
+    """
+
+    largest_offset_mm: float = 90.0
+    near_share: float = 0.5
+    smallest_size_mm: float = 3.0
+    largest_size_mm: float = 40.0
+    single_share: float = 0.4
+    local_share: float = 0.2
+    outside: OutsideRule = "replicate"
+    outside_hu: float = -1000.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.largest_offset_mm <= 400:
+            raise ValueError(f"largest_offset_mm must lie within 1 and 400, got {self.largest_offset_mm}")
+        if not 0.5 <= self.smallest_size_mm <= self.largest_size_mm <= 200:
+            raise ValueError(
+                f"0.5 <= smallest_size_mm {self.smallest_size_mm} <= largest_size_mm {self.largest_size_mm} <= 200 must hold"
+            )
+        shares = (self.near_share, self.single_share, self.local_share, self.single_share + self.local_share)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("near_share, single_share and local_share, and the sum of the last two, must lie within 0 and 1")
+        if self.outside not in ("replicate", "constant"):
+            raise ValueError(f"outside must be 'replicate' or 'constant', got {self.outside!r}")
+
+    @property
+    def reach_mm(self) -> float:
+        """No box reaches further from its voxel than this."""
+        return self.largest_offset_mm + self.largest_size_mm / 2
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturePool:
+    """F features in millimetres.
+
+    offset_mm : (F, 2, 3) float32, (x, y, z) displacement of the centres of box A and box B
+    size_mm : (F, 2, 3) float32, (x, y, z) edges; size 0 for B: there is no box B; a B of one voxel is the local value
+    """
+
+    offset_mm: NDArray[np.float32]
+    size_mm: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.offset_mm)
+
+
+def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.Generator) -> FeaturePool:
+    """Draw n features."""
+    low, high = np.log(settings.smallest_size_mm), np.log(settings.largest_size_mm)
+    size = np.exp(rng.uniform(low, high, (n, 2, 3)))
+    far = rng.uniform(-1, 1, (n, 2, 3)) * settings.largest_offset_mm
+    near = np.sign(far) * np.exp(rng.uniform(np.log(1.0), np.log(settings.largest_offset_mm), (n, 2, 3)))
+    is_near = rng.random((n, 2, 1)) < settings.near_share
+    offset = np.where(is_near, near, far)
+    kind = rng.random(n)
+    is_single = kind < settings.single_share
+    is_local = (kind >= settings.single_share) & (kind < settings.single_share + settings.local_share)
+    size[is_single, 1] = 0
+    # The smallest box anywhere is one voxel, so a vanishing size reads the voxel itself.
+    size[is_local, 1] = 1e-3
+    offset[is_single | is_local, 1] = 0
+    return FeaturePool(offset.astype(np.float32), size.astype(np.float32))
+
+
+def join_pools(pools: list[FeaturePool]) -> FeaturePool:
+    """Put pools behind each other."""
+    return FeaturePool(np.concatenate([p.offset_mm for p in pools]), np.concatenate([p.size_mm for p in pools]))
+
+
+@dataclass(frozen=True, eq=False)
+class IntegralImage:
+    """A padded integral image of some slices of a volume.
+
+    sums : (z, y, x) int32
+    pad : voxels of padding on each side; z_first : the first slice covered
+    """
+
+    sums: NDArray[np.int32]
+    pad: int
+    z_first: int
+
+    def positions(self, z: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Flat positions of voxels (indices of the volume)."""
+        height, width = self.sums.shape[1:]
+        flat = ((z - self.z_first + self.pad) * height + y + self.pad) * width + x + self.pad
+        return np.asarray(flat, dtype=np.uint64)
+
+
+def make_integral_image(
+    volume: IsotropicVolume, settings: ContextFeatureSettings, z_first: int = 0, n_z: int | None = None
+) -> IntegralImage:
+    """Sum the slices z_first .. z_first + n_z - 1 and everything around them that a feature can reach."""
+    pad = int(np.ceil(settings.reach_mm / volume.spacing_mm)) + 1
+    n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
+    # Subtracting the outside intensity makes the outside count as zero.
+    outside = round(settings.outside_hu)
+    sums = integral_image(volume.voxels, z_first, n_z, pad, outside, settings.outside == "replicate")
+    return IntegralImage(sums, pad, z_first)
+
+
+def box_corners(
+    pool: FeaturePool, spacing_mm: float, image: IntegralImage
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Turn features into flat corner offsets for one integral image.
+
+    returns : corners (F, 16) int64 and scales (F, 2) float32 as `kernels.boxes.box_features` wants them
+    """
+    size = np.maximum(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1).astype(np.int64)
+    centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
+    low = np.rint(centre - (size - 1) / 2).astype(np.int64)
+    reach = image.pad
+    low = np.clip(low, -reach, reach + 1 - size)
+    high = low + size
+    height, width = image.sums.shape[1:]
+    edges = np.stack([low, high])  # (2, F, 2, 3)
+    corners = np.empty((len(pool), 2, 8), np.int64)
+    # Inclusion and exclusion: corners with an odd number of upper ends are added, the others subtracted.
+    added = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    subtracted = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
+    for k, (z, y, x) in enumerate(added + subtracted):
+        corners[:, :, k] = (edges[z, :, :, 0] * height + edges[y, :, :, 1]) * width + edges[x, :, :, 2]
+    scales = (1.0 / size.prod(axis=2)).astype(np.float32)
+    scales[pool.size_mm[:, 1, 0] == 0, 1] = 0
+    return corners.reshape(len(pool), 16), scales
+
+
+def feature_values(
+    image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.int64], scales: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Evaluate all features at all positions: (n, F) float32, HU. For training samples, not for whole volumes."""
+    out = np.empty((len(positions), len(corners)), np.float32)
+    box_features(image.sums.ravel(), positions, corners, scales, out)
+    return out

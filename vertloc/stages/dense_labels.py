@@ -1,0 +1,102 @@
+"""Sparse centroids -> a distribution over background and 26 vertebrae at any voxel (Glocker et al. 2013, section 2.1).
+
+With phi_v(x) = exp(-|x - c_v|^2 / h_v) for every annotated vertebra v, vertebra v weighs phi_v, the background
+1 - max_v phi_v, and the weights are normalised: between two vertebrae the label is honestly uncertain. h_v is chosen
+so that phi_v falls to one half at the radius of the vertebra's body.
+
+An image often ends inside a vertebra that nobody annotated. Its voxels look like a vertebra and must not be taught as
+background: where the chain of annotated vertebrae goes on (past its ends, or in a gap), the missing centroids are
+extrapolated, and samples near them lose their say as background in proportion to their phi.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.centroids import Centroids
+from vertloc.geometry import Points
+from vertloc.vertebrae import BODY_DIAMETER_MM, RANK, VERTEBRAE
+
+BACKGROUND = 0
+N_CLASSES = len(VERTEBRAE) + 1
+"""Class 0 is the background, class i + 1 the vertebra of rank i."""
+
+
+@dataclass(frozen=True)
+class DenseLabelSettings:
+    """How far a centroid's label reaches.
+
+    radius_factor : phi falls to one half at this many body radii from the centroid
+    ghosts : how many unannotated vertebrae past each end are kept out of the background
+    """
+
+    radius_factor: float = 1.0
+    ghosts: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.radius_factor <= 5:
+            raise ValueError(f"radius_factor must lie within 0.1 and 5, got {self.radius_factor}")
+        if not 0 <= self.ghosts <= 5:
+            raise ValueError(f"ghosts must lie within 0 and 5, got {self.ghosts}")
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLabels:
+    """Soft labels of n points.
+
+    probability : (n, 27) float32, rows sum to 1
+    weight : (n,) float32 in 0..1, how far the row can be trusted; below 1 near unannotated vertebrae
+    """
+
+    probability: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def dense_labels(points_mm: Points, centroids: Centroids, settings: DenseLabelSettings) -> DenseLabels:
+    """Label points by the annotated centroids.
+
+    points_mm : (n, 3) float64, (x, y, z), in the frame of `centroids`
+    Without centroids everything is background. Variants (T13, L6) label nothing; their voxels get no weight.
+    """
+    phi = np.zeros((len(points_mm), N_CLASSES), np.float32)
+    for label, centroid in centroids:
+        if label in RANK:
+            phi[:, RANK[label] + 1] = _phi(points_mm, centroid, BODY_DIAMETER_MM[label], settings)
+    strongest = phi.max(axis=1, initial=0.0)
+    phi[:, BACKGROUND] = 1 - strongest
+    ghost = np.zeros(len(points_mm), np.float32)
+    for label, centroid in _ghosts(centroids, settings):
+        np.maximum(ghost, _phi(points_mm, centroid, BODY_DIAMETER_MM[label], settings), out=ghost)
+    weight = 1 - phi[:, BACKGROUND] * ghost
+    return DenseLabels(phi / phi.sum(axis=1, keepdims=True), weight)
+
+
+def _phi(points_mm: Points, centroid_mm: Points, diameter_mm: float, settings: DenseLabelSettings) -> NDArray[np.float32]:
+    h = (settings.radius_factor * diameter_mm / 2) ** 2 / np.log(2)
+    squared = ((points_mm - centroid_mm) ** 2).sum(axis=1)
+    return np.exp(-squared / h).astype(np.float32)
+
+
+def _ghosts(centroids: Centroids, settings: DenseLabelSettings) -> list[tuple[str, Points]]:
+    """Expected centroids of vertebrae that nobody annotated: variants, gaps, and the chain's continuation."""
+    ghosts = [("L5" if label == "L6" else "T12", point) for label, point in centroids if label not in RANK]
+    known = [(RANK[label], point) for label, point in centroids if label in RANK]
+    for (upper, above), (lower, below) in zip(known, known[1:], strict=False):
+        for rank in range(upper + 1, lower):
+            share = (rank - upper) / (lower - upper)
+            ghosts.append((VERTEBRAE[rank], above + share * (below - above)))
+    if len(known) >= 2:
+        ghosts += _continued(known[0], known[1], settings.ghosts)
+        ghosts += _continued(known[-1], known[-2], settings.ghosts)
+    return ghosts
+
+
+def _continued(last: tuple[int, Points], before: tuple[int, Points], count: int) -> list[tuple[str, Points]]:
+    """Continue a chain in a straight line past its last vertebra."""
+    direction = 1 if last[0] > before[0] else -1
+    step = (last[1] - before[1]) / abs(last[0] - before[0])
+    ranks = [last[0] + direction * k for k in range(1, count + 1)]
+    return [(VERTEBRAE[r], last[1] + abs(r - last[0]) * step) for r in ranks if 0 <= r < len(VERTEBRAE)]

@@ -42,5 +42,3 @@ class Volume:
         voxels = np.transpose(self.voxels, permutation)
         voxels = voxels[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
         return Volume(voxels, self.grid.permuted(permutation, flips), self.name)
-
-

@@ -40,9 +40,7 @@ def box_features(
 
 
 @kernel
-def box_sum(
-    integral: NDArray[np.int32], position: np.uint64, corner: NDArray[np.int64], first: int
-) -> np.float32:
+def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[np.int64], first: int) -> np.float32:
     """Sum one box at a flat position; unsigned indices spare numba's wraparound checks."""
     added = (
         integral[position + np.uint64(corner[first])]

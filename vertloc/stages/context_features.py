@@ -51,7 +51,9 @@ class ContextFeatureSettings:
             )
         shares = (self.near_share, self.single_share, self.local_share, self.single_share + self.local_share)
         if not all(0 <= share <= 1 for share in shares):
-            raise ValueError("near_share, single_share and local_share, and the sum of the last two, must lie within 0 and 1")
+            raise ValueError(
+                "near_share, single_share and local_share, and the sum of the last two, must lie within 0 and 1"
+            )
         if self.outside not in ("replicate", "constant"):
             raise ValueError(f"outside must be 'replicate' or 'constant', got {self.outside!r}")
 

@@ -64,20 +64,29 @@ def dense_labels(points_mm: Points, centroids: Centroids, settings: DenseLabelSe
     phi = np.zeros((len(points_mm), N_CLASSES), np.float32)
     for label, centroid in centroids:
         if label in RANK:
-            phi[:, RANK[label] + 1] = _phi(points_mm, centroid, BODY_DIAMETER_MM[label], settings)
+            phi[:, RANK[label] + 1] = _phi(points_mm, centroid, label, settings)
     strongest = phi.max(axis=1, initial=0.0)
     phi[:, BACKGROUND] = 1 - strongest
     ghost = np.zeros(len(points_mm), np.float32)
     for label, centroid in _ghosts(centroids, settings):
-        np.maximum(ghost, _phi(points_mm, centroid, BODY_DIAMETER_MM[label], settings), out=ghost)
+        np.maximum(ghost, _phi(points_mm, centroid, label, settings), out=ghost)
     weight = 1 - phi[:, BACKGROUND] * ghost
     return DenseLabels(phi / phi.sum(axis=1, keepdims=True), weight)
 
 
-def _phi(points_mm: Points, centroid_mm: Points, diameter_mm: float, settings: DenseLabelSettings) -> NDArray[np.float32]:
-    h = (settings.radius_factor * diameter_mm / 2) ** 2 / np.log(2)
+def label_width_mm2(rank: int, settings: DenseLabelSettings) -> float:
+    """Return h_v, mm^2: phi falls to one half at `radius_factor` body radii."""
+    return float((settings.radius_factor * BODY_DIAMETER_MM[VERTEBRAE[rank]] / 2) ** 2 / np.log(2))
+
+
+def _phi(points_mm: Points, centroid_mm: Points, label: str, settings: DenseLabelSettings) -> NDArray[np.float32]:
     squared = ((points_mm - centroid_mm) ** 2).sum(axis=1)
-    return np.exp(-squared / h).astype(np.float32)
+    return np.exp(-squared / label_width_mm2(RANK[label], settings)).astype(np.float32)
+
+
+def expected_unannotated(centroids: Centroids, settings: DenseLabelSettings) -> Points:
+    """Where vertebrae must be that nobody annotated: (n, 3) mm, in the frame of `centroids`."""
+    return np.array([point for _, point in _ghosts(centroids, settings)], dtype=np.float64).reshape(-1, 3)
 
 
 def _ghosts(centroids: Centroids, settings: DenseLabelSettings) -> list[tuple[str, Points]]:

@@ -42,7 +42,9 @@ class PreprocessSettings:
         if not 0.5 <= self.spacing_mm <= 20:
             raise ValueError(f"spacing_mm must lie within 0.5 and 20, got {self.spacing_mm}")
         if not -4096 <= self.lowest_hu < self.highest_hu <= 16384:
-            raise ValueError(f"lowest_hu {self.lowest_hu} must lie below highest_hu {self.highest_hu}, both on the CT scale")
+            raise ValueError(
+                f"lowest_hu {self.lowest_hu} must lie below highest_hu {self.highest_hu}, both on the CT scale"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,9 @@ def _resample(
     return out
 
 
-def _axis_weights(n_in: int, spacing_in: float, n_out: int, spacing_out: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _axis_weights(
+    n_in: int, spacing_in: float, n_out: int, spacing_out: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Weights of the input voxels in each output voxel along one axis; both grids share their centre.
 
     The mean of the linear interpolant over an interval is a sum over the input voxels of the integral of their tent

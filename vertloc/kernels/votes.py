@@ -1,0 +1,116 @@
+"""Votes for centres: collected in cells that remember their mean position, and climbed by mean shift over the cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.kernels.jit import kernel
+
+
+@kernel
+def collect_votes(
+    points: NDArray[np.float64],
+    leaves: NDArray[np.int32],
+    leaf_values: NDArray[np.float32],
+    masses: NDArray[np.float32],
+    low: NDArray[np.float64],
+    cell: float,
+    cells: NDArray[np.float64],
+) -> None:
+    """Add one tree's votes to the cells they fall into; votes past the cells are lost.
+
+    points : (n, 3) (x, y, z) voxel positions; leaves : (n,) leaf rows; leaf_values : (leaves, 4) displacement, weight
+    masses : (n,) float32, how much a voxel's votes count; low : (3,) lower corner of the cells; cell : their edge
+    cells : (z, y, x, 4) float64: summed mass, and mass times (x, y, z); added to
+    """
+    for i in range(points.shape[0]):
+        vote = leaf_values[leaves[i]]
+        x, y, z = points[i, 0] + vote[0], points[i, 1] + vote[1], points[i, 2] + vote[2]
+        cx, cy, cz = np.floor((x - low[0]) / cell), np.floor((y - low[1]) / cell), np.floor((z - low[2]) / cell)
+        if 0 <= cx < cells.shape[2] and 0 <= cy < cells.shape[1] and 0 <= cz < cells.shape[0]:
+            mass = np.float64(masses[i] * vote[3])
+            target = cells[int(cz), int(cy), int(cx)]
+            target[0] += mass
+            target[1] += mass * x
+            target[2] += mass * y
+            target[3] += mass * z
+
+
+@kernel
+def climb_cells(
+    cells: NDArray[np.float64],
+    low: NDArray[np.float64],
+    cell: float,
+    seeds: NDArray[np.float64],
+    bandwidth: float,
+    tolerance: float,
+    most_steps: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean shift from each seed over the cells' mean positions; also the density sum mass exp(-d^2/2s^2) at the end.
+
+    cells, low, cell : see `collect_votes`; seeds : (n, 3); returns : (n, 3) modes, (n,) densities
+    """
+    modes = seeds.copy()
+    density = np.zeros(seeds.shape[0])
+    factor = -0.5 / (bandwidth * bandwidth)
+    reach = int(np.ceil(4.0 * bandwidth / cell))
+    for j in range(seeds.shape[0]):
+        for _ in range(most_steps):
+            cx = int(np.floor((modes[j, 0] - low[0]) / cell))
+            cy = int(np.floor((modes[j, 1] - low[1]) / cell))
+            cz = int(np.floor((modes[j, 2] - low[2]) / cell))
+            total, sum_x, sum_y, sum_z = 0.0, 0.0, 0.0, 0.0
+            for z in range(max(cz - reach, 0), min(cz + reach + 1, cells.shape[0])):
+                for y in range(max(cy - reach, 0), min(cy + reach + 1, cells.shape[1])):
+                    for x in range(max(cx - reach, 0), min(cx + reach + 1, cells.shape[2])):
+                        mass = cells[z, y, x, 0]
+                        if mass <= 0.0:
+                            continue
+                        dx = cells[z, y, x, 1] / mass - modes[j, 0]
+                        dy = cells[z, y, x, 2] / mass - modes[j, 1]
+                        dz = cells[z, y, x, 3] / mass - modes[j, 2]
+                        weight = mass * np.exp(factor * (dx * dx + dy * dy + dz * dz))
+                        total += weight
+                        sum_x += weight * dx
+                        sum_y += weight * dy
+                        sum_z += weight * dz
+            density[j] = total
+            if total <= 0.0:
+                break
+            dx, dy, dz = sum_x / total, sum_y / total, sum_z / total
+            if dx * dx + dy * dy + dz * dz < tolerance * tolerance:
+                break
+            modes[j, 0] += dx
+            modes[j, 1] += dy
+            modes[j, 2] += dz
+    return modes, density
+
+
+@kernel
+def class_densities(
+    points: NDArray[np.float64],
+    ranks: NDArray[np.uint8],
+    masses: NDArray[np.float64],
+    at: NDArray[np.float64],
+    bandwidth: float,
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Sum mass times exp(-d^2 / (2 bandwidth^2)) for each class at some points; nothing past 4 bandwidths.
+
+    points : (m, 3); ranks : (m,) class of each mass; masses : (m,); at : (n, 3); returns : (n, n_classes)
+    """
+    out = np.zeros((at.shape[0], n_classes))
+    factor = -0.5 / (bandwidth * bandwidth)
+    reach = 16.0 * bandwidth * bandwidth
+    for j in range(at.shape[0]):
+        for i in range(points.shape[0]):
+            dz = points[i, 2] - at[j, 2]
+            if dz * dz > reach:
+                continue
+            dx = points[i, 0] - at[j, 0]
+            dy = points[i, 1] - at[j, 1]
+            squared = dx * dx + dy * dy + dz * dz
+            if squared <= reach:
+                out[j, ranks[i]] += masses[i] * np.exp(factor * squared)
+    return out

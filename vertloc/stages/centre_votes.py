@@ -1,0 +1,142 @@
+"""Posterior + centre forest -> the places where vertebral bodies are centred, whatever their names.
+
+The classification forest sees far and knows the level, but its posterior is as wide as a vertebra. A second forest
+sees near and votes: every voxel that is probably part of a vertebra casts, for each tree, one vote at itself plus the
+mean displacement of its leaf, as heavy as the voxel's vertebra probability times the leaf's certainty (Hough voting,
+as in regression forests). The modes of the votes are sharp: a few millimetres, not half a vertebra.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vertloc.geometry import Points
+from vertloc.kernels.jit import run_pieces
+from vertloc.kernels.votes import climb_cells, collect_votes
+from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
+from vertloc.stages.forest import FlatForest, tree_leaves
+from vertloc.stages.posterior import Posterior
+from vertloc.stages.preprocess import IsotropicVolume
+
+_CELL_MM = 2.0
+_MARGIN_MM = 12.0
+
+
+@dataclass(frozen=True)
+class CentreVoteSettings:
+    """How votes are cast and counted.
+
+    use_votes : False leaves out the centre forest; candidates then come from the class densities alone
+    smallest_probability : voxels less probable than this to be of any vertebra do not vote
+    bandwidth_mm : standard deviation of the Gaussian whose modes are sought
+    merge_mm : modes nearer to each other are one
+    most_modes : at most this many modes of a scan
+    smallest_height : modes below this share of the scan's typical high mode are dropped
+    """
+
+    use_votes: bool = True
+    smallest_probability: float = 0.25
+    bandwidth_mm: float = 3.0
+    merge_mm: float = 7.0
+    most_modes: int = 60
+    smallest_height: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("smallest_probability", 0, 1),
+            ("bandwidth_mm", 0.5, 50),
+            ("merge_mm", 0, 50),
+            ("most_modes", 1, 1000),
+            ("smallest_height", 0, 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Centres:
+    """Places where votes agree, the highest first.
+
+    points_mm : (n, 3) float64, world
+    height : (n,) float64 in 0..1, vote density relative to the scan's typical high mode
+    """
+
+    points_mm: Points
+    height: NDArray[np.float64]
+
+
+def find_centres(
+    volume: IsotropicVolume,
+    posterior: Posterior,
+    forest: FlatForest,
+    feature_settings: ContextFeatureSettings,
+    settings: CentreVoteSettings,
+    n_threads: int = 1,
+) -> Centres:
+    """Let the voxels that look like vertebrae vote, and find the modes of the votes; empty if none does."""
+    voxel, mass = _voters(posterior, settings)
+    if len(voxel) == 0:
+        return Centres(np.empty((0, 3)), np.empty(0))
+    index = np.stack(np.unravel_index(voxel, volume.grid.shape), axis=1)
+    points = volume.grid.to_world(index)
+    low, shape = _cells_around(points)
+    cells = np.zeros((*shape, 4))
+    # In tree order, so that the sums are the same to the last bit on any number of cores.
+    for leaves in _leaves_of_all_trees(volume, index, forest, feature_settings, n_threads):
+        collect_votes(points, leaves, forest.leaf_values, mass, low, _CELL_MM, cells)
+    return _modes(cells, low, settings)
+
+
+def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Flat voxels that vote, and the probability of each to be of any vertebra."""
+    if len(posterior.voxel) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    first = np.flatnonzero(np.diff(posterior.voxel, prepend=-1))
+    total = np.add.reduceat(posterior.probability, first)
+    voting = total >= settings.smallest_probability
+    return posterior.voxel[first][voting], total[voting].astype(np.float32)
+
+
+def _cells_around(points: Points) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    low = points.min(axis=0) - _MARGIN_MM
+    size = np.ceil((points.max(axis=0) + _MARGIN_MM - low) / _CELL_MM).astype(int)
+    return low, (int(size[2]), int(size[1]), int(size[0]))
+
+
+def _leaves_of_all_trees(
+    volume: IsotropicVolume,
+    index: NDArray[np.int64],
+    forest: FlatForest,
+    feature_settings: ContextFeatureSettings,
+    n_threads: int,
+) -> list[NDArray[np.int32]]:
+    """Leaf rows of all voters in each tree; the integral image covers the voters' slices only."""
+    z_first, z_last = int(index[:, 0].min()), int(index[:, 0].max())
+    image = make_integral_image(volume, feature_settings, z_first, z_last - z_first + 1)
+    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    positions = image.positions(index[:, 0], index[:, 1], index[:, 2])
+    return run_pieces(
+        lambda tree: tree_leaves(image, positions, forest, tree, corners, scales), forest.n_trees, n_threads
+    )
+
+
+def _modes(cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings) -> Centres:
+    smooth = ndimage.gaussian_filter(cells[..., 0], settings.bandwidth_mm / _CELL_MM, mode="constant", truncate=3.0)
+    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3, mode="constant")) & (smooth > 0))
+    peaks = peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][: settings.most_modes]
+    seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low
+    modes, density = climb_cells(cells, low, _CELL_MM, seeds, settings.bandwidth_mm, 0.02, 50)
+    order = np.argsort(-density, kind="stable")
+    kept: list[int] = []
+    for i in order:
+        if all(((modes[i] - modes[j]) ** 2).sum() >= settings.merge_mm**2 for j in kept):
+            kept.append(int(i))
+    modes, density = modes[kept], density[kept]
+    # The upper quartile of the sixteen highest modes: a scan's typical vertebra, robust to one over-bright mode.
+    height = np.minimum(density / np.percentile(density[:16], 75), 1.0)
+    high = height >= settings.smallest_height
+    return Centres(modes[high], height[high])

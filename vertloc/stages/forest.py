@@ -1,0 +1,133 @@
+"""The forest as flat arrays: copied from scikit-learn's trees, joined, and applied by our own walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.kernels.walk import add_leaf_values, find_leaves
+from vertloc.stages.context_features import FeaturePool, IntegralImage, join_pools
+
+
+@dataclass(frozen=True, eq=False)
+class FlatForest:
+    """All trees behind each other.
+
+    roots : (trees,) int64 first node of each tree
+    children : (nodes, 2) int32 left and right node; at a leaf -1 and the row of `leaf_values`
+    features : (nodes,) int32 row of the pool; thresholds : (nodes,) float32, left if value <= threshold
+    leaf_values : (leaves, K) class distributions or votes, float32 (float64: scikit-learn's own numbers, for tests)
+    pool : the features of all trees
+    """
+
+    roots: NDArray[np.int64]
+    children: NDArray[np.int32]
+    features: NDArray[np.int32]
+    thresholds: NDArray[np.float32]
+    leaf_values: NDArray[Any]
+    pool: FeaturePool
+
+    @property
+    def n_trees(self) -> int:
+        """Number of trees."""
+        return len(self.roots)
+
+    def with_leaf_values(self, leaf_values: NDArray[Any]) -> FlatForest:
+        """Return the same trees with other leaves."""
+        return FlatForest(self.roots, self.children, self.features, self.thresholds, leaf_values, self.pool)
+
+    def with_trees(self, trees: Sequence[int]) -> FlatForest:
+        """Return a forest of some of the trees; the arrays are shared."""
+        return FlatForest(
+            self.roots[list(trees)], self.children, self.features, self.thresholds, self.leaf_values, self.pool
+        )
+
+
+def flatten_tree(tree: Any, pool: FeaturePool, dtype: type = np.float32) -> FlatForest:
+    """Copy a fitted scikit-learn `tree_` into flat arrays.
+
+    scikit-learn compares a float32 feature with a float64 threshold; rounding the threshold down to float32 changes
+    no comparison.
+    """
+    is_leaf = tree.children_left < 0
+    row = np.cumsum(is_leaf) - 1
+    children = np.stack(
+        [np.where(is_leaf, -1, tree.children_left), np.where(is_leaf, row, tree.children_right)], axis=1
+    )
+    rounded = tree.threshold.astype(np.float32)
+    too_high = rounded.astype(np.float64) > tree.threshold
+    rounded[too_high] = np.nextafter(rounded[too_high], np.float32(-np.inf))
+    return FlatForest(
+        roots=np.zeros(1, np.int64),
+        children=children.astype(np.int32),
+        features=np.where(is_leaf, 0, tree.feature).astype(np.int32),
+        thresholds=np.where(is_leaf, np.float32(0), rounded).astype(np.float32),
+        leaf_values=tree.value[is_leaf].reshape(int(is_leaf.sum()), -1).astype(dtype),
+        pool=pool,
+    )
+
+
+def join_forests(forests: Sequence[FlatForest]) -> FlatForest:
+    """Put forests behind each other, with their own features."""
+    nodes = np.cumsum([0, *(len(f.features) for f in forests)])
+    leaves = np.cumsum([0, *(len(f.leaf_values) for f in forests)])
+    features = np.cumsum([0, *(len(f.pool) for f in forests)])
+    children = []
+    for forest, node, leaf in zip(forests, nodes, leaves, strict=False):
+        is_leaf = forest.children[:, 0] < 0
+        left = np.where(is_leaf, -1, forest.children[:, 0] + node)
+        right = forest.children[:, 1] + np.where(is_leaf, leaf, node)
+        children.append(np.stack([left, right], axis=1))
+    return FlatForest(
+        roots=np.concatenate([f.roots + n for f, n in zip(forests, nodes, strict=False)]),
+        children=np.concatenate(children).astype(np.int32),
+        features=np.concatenate([f.features + n for f, n in zip(forests, features, strict=False)]).astype(np.int32),
+        thresholds=np.concatenate([f.thresholds for f in forests]),
+        leaf_values=np.concatenate([f.leaf_values for f in forests]),
+        pool=join_pools([f.pool for f in forests]),
+    )
+
+
+def tree_leaves(
+    image: IntegralImage,
+    positions: NDArray[np.uint64],
+    forest: FlatForest,
+    tree: int,
+    corners: NDArray[np.int64],
+    scales: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Find the leaf row that each position reaches in one tree: (n,) int32.
+
+    corners, scales : the forest's pool on this image, from `box_corners`
+    """
+    leaves = np.empty(len(positions), np.int32)
+    find_leaves(
+        image.sums.reshape(-1),
+        positions,
+        forest.roots[tree],
+        forest.children,
+        forest.features,
+        forest.thresholds,
+        corners,
+        scales,
+        leaves,
+    )
+    return leaves
+
+
+def forest_sums(
+    image: IntegralImage,
+    positions: NDArray[np.uint64],
+    forest: FlatForest,
+    corners: NDArray[np.int64],
+    scales: NDArray[np.float32],
+) -> NDArray[Any]:
+    """Sum the leaf values of all trees at some positions, in tree order: (n, K), the leaves' dtype."""
+    out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
+    for tree in range(forest.n_trees):
+        add_leaf_values(tree_leaves(image, positions, forest, tree, corners, scales), forest.leaf_values, out)
+    return out

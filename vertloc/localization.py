@@ -1,0 +1,87 @@
+"""Scan + model -> labelled vertebra centroids, in the order of the data flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.centroids import Centroids
+from vertloc.io.images import read_image, volume_from_sitk
+from vertloc.model import Model
+from vertloc.stages.centre_votes import find_centres
+from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
+from vertloc.stages.posterior import classify
+from vertloc.stages.preprocess import IsotropicVolume, preprocess
+from vertloc.stages.shape_labelling import Labelling, label_chain
+from vertloc.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Localization:
+    """The vertebrae found in a scan, top to bottom; empty if there are none.
+
+    local, world : the same labelled centroids in both frames
+    confidence : (n,) float64 in 0..1, how sure it is that this vertebra is at this place under this name
+    density : (n,) float64, evidence of the classifier at the centroid; 1 = as much as a perfect one would leave
+    candidates : everything that was considered, world frame
+    """
+
+    local: Centroids
+    world: Centroids
+    confidence: NDArray[np.float64]
+    density: NDArray[np.float64]
+    candidates: Candidates
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the vertebrae found."""
+        return self.world.labels
+
+
+def localize(image: Volume | str | Path | Any, model: Model, n_jobs: int = 1) -> Localization:
+    """Find the vertebrae of a scan.
+
+    image : a path, a Volume or a SimpleITK image
+    The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan.
+    """
+    volume = as_volume(image)
+    small = preprocess(volume, model.config.preprocess, n_jobs)
+    candidates = propose(small, model, n_jobs)
+    labelling = label_chain(candidates, model.shape, model.config.shape)
+    return _localization(volume, candidates, labelling)
+
+
+def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:
+    """Find candidate centroids in a preprocessed scan: the voted centres, or the modes of the class densities."""
+    config = model.config
+    posterior = classify(volume, model.classifier, config.features, config.posterior, n_jobs)
+    if model.centre_forest is None:
+        return find_candidates(posterior, config.dense_labels, config.density)
+    centres = find_centres(
+        volume, posterior, model.centre_forest, config.centre_features, config.centre_votes, n_jobs
+    )
+    return name_centres(centres, posterior, config.dense_labels, config.density)
+
+
+def as_volume(image: Volume | str | Path | Any) -> Volume:
+    """Read a path, convert a SimpleITK image, or pass a Volume through."""
+    if isinstance(image, Volume):
+        return image
+    if isinstance(image, str | Path):
+        return read_image(image)
+    return volume_from_sitk(image)
+
+
+def _localization(volume: Volume, candidates: Candidates, labelling: Labelling) -> Localization:
+    world = labelling.centroids
+    return Localization(
+        local=world.to_local(volume.grid),
+        world=world,
+        confidence=labelling.confidence,
+        density=candidates.density[labelling.candidate],
+        candidates=candidates,
+    )

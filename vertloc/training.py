@@ -1,0 +1,151 @@
+"""Annotated cases -> a model, in the order of the data flow."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+import vertloc
+from vertloc.cohorts.case import Case
+from vertloc.config import Config
+from vertloc.errors import TrainingError
+from vertloc.io.images import read_image
+from vertloc.io.lml import read_lml
+from vertloc.kernels.jit import run_pieces
+from vertloc.model import Model, Provenance
+from vertloc.stages.forest import FlatForest
+from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
+from vertloc.stages.preprocess import preprocess
+from vertloc.stages.sampling import TrainingScan, class_weights, draw_centre_samples, draw_samples
+from vertloc.stages.shape_model import learn_shape_model
+from vertloc.vertebrae import RANK
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[], None]
+"""Called once for each finished step of `n_training_steps`."""
+
+
+def train(
+    cases: Sequence[Case],
+    config: Config,
+    seed: int = 0,
+    n_jobs: int = 1,
+    folds: Sequence[str] = (),
+    progress: Progress = lambda: None,
+) -> Model:
+    """Train a model on annotated cases.
+
+    folds : names of the fold files, for the provenance
+    The model depends on the cases, the configuration and the seed, not on `n_jobs`.
+    Raises TrainingError if no case holds a centroid, ImageError or LmlError for files that cannot be read.
+    """
+    with _timed("read and preprocess %d scans", len(cases)):
+        scans = read_training_scans(cases, config, n_jobs, progress)
+    return train_on_scans(scans, config, seed, n_jobs, folds, progress)
+
+
+def train_on_scans(
+    scans: Sequence[TrainingScan],
+    config: Config,
+    seed: int = 0,
+    n_jobs: int = 1,
+    folds: Sequence[str] = (),
+    progress: Progress = lambda: None,
+) -> Model:
+    """Train a model on scans that are already preprocessed with `config.preprocess`; see `train`."""
+    labels = Counter(label for scan in scans for label in scan.centroids.labels if label in RANK)
+    if not labels:
+        raise TrainingError(f"none of the {len(scans)} training scans has an annotated vertebra")
+    sample_seed, forest_seed, centre_seed = np.random.SeedSequence(seed).spawn(3)
+    with _timed("grow the classification forest"):
+        classifier = _grow_classifier(scans, config, sample_seed, forest_seed, n_jobs, progress)
+    centre_forest = None
+    if config.centre_votes.use_votes:
+        with _timed("grow the centre forest"):
+            centre_forest = _grow_centre_forest(scans, config, sample_seed, centre_seed, n_jobs, progress)
+    shape = learn_shape_model([scan.centroids for scan in scans], config.shape_model)
+    provenance = Provenance(
+        vertloc=vertloc.__version__,
+        seed=seed,
+        n_scans=len(scans),
+        n_patients=len({scan.patient for scan in scans}),
+        folds=tuple(folds),
+        labels={label: labels[label] for label in RANK if label in labels},
+    )
+    return Model(config, classifier, centre_forest, shape, provenance)
+
+
+def n_training_steps(n_cases: int, config: Config) -> int:
+    """Return how often `train` calls its `progress`."""
+    return n_cases + config.forest.n_trees + config.centre_forest.n_trees * config.centre_votes.use_votes
+
+
+def read_training_scans(
+    cases: Sequence[Case], config: Config, n_jobs: int = 1, progress: Progress = lambda: None
+) -> list[TrainingScan]:
+    """Read and preprocess annotated cases; cases are read side by side."""
+
+    def read(i: int) -> TrainingScan:
+        case = cases[i]
+        if case.lml_path is None:
+            raise TrainingError(f"{case.scan}: no annotation next to {case.image_path}")
+        volume = read_image(case.image_path)
+        centroids = read_lml(case.lml_path).to_world(volume.grid)
+        scan = TrainingScan(preprocess(volume, config.preprocess), centroids, case.patient, case.scan)
+        progress()
+        return scan
+
+    return run_pieces(read, len(cases), n_jobs)
+
+
+def _grow_classifier(
+    scans: Sequence[TrainingScan],
+    config: Config,
+    sample_seed: np.random.SeedSequence,
+    seed: np.random.SeedSequence,
+    n_jobs: int,
+    progress: Progress,
+) -> FlatForest:
+    rngs = _generators(sample_seed, len(scans))
+    samples = run_pieces(
+        lambda i: draw_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
+    )
+    weights = class_weights(samples, config.sampling)
+    grown = grow_classification_forest(
+        scans, samples, weights, config.features, config.forest, seed, n_jobs, progress
+    )
+    return grown.forest
+
+
+def _grow_centre_forest(
+    scans: Sequence[TrainingScan],
+    config: Config,
+    sample_seed: np.random.SeedSequence,
+    seed: np.random.SeedSequence,
+    n_jobs: int,
+    progress: Progress,
+) -> FlatForest:
+    rngs = _generators(sample_seed, len(scans))
+    samples = run_pieces(
+        lambda i: draw_centre_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
+    )
+    grown = grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
+    return grown.forest
+
+
+def _generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:
+    """One generator a scan. A scan's samples do not depend on the other scans."""
+    return [np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(n)]
+
+
+@contextmanager
+def _timed(what: str, *values: object) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    logger.info(what + ": %.1f s", *values, time.perf_counter() - start)

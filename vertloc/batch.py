@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import platform
@@ -11,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import vertloc
+from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
 from vertloc.errors import VertlocError
 from vertloc.io.atomic import write_bytes_atomically
@@ -22,8 +24,12 @@ from vertloc.io.lml import write_lml
 from vertloc.kernels.jit import run_pieces
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
+from vertloc.report.overlay import draw_overlay
 
 logger = logging.getLogger(__name__)
+
+
+Status = Literal["done", "empty", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class CaseResult:
 
     scan: str
     image: str
-    status: str
+    status: Status
     message: str = ""
     seconds: float = 0.0
     confidence: dict[str, float] = field(default_factory=dict)
@@ -50,54 +56,74 @@ def predict_cases(
     out: Path,
     n_jobs: int = 1,
     resume: bool = False,
+    frame: Frame = "local",
+    preview: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> list[CaseResult]:
     """Localize every case and write `<scan>.lml` into the folder `out`; results in the order of the cases.
 
     Several cases run side by side on `n_jobs` threads; a single case gets all threads.
     resume : leave scans alone whose `.lml` is already there
+    frame : of the points in the `.lml` files
+    preview : also draw `<scan>.png`
     """
     out.mkdir(parents=True, exist_ok=True)
     threads_inside = n_jobs if len(cases) == 1 else 1
 
     def predict(i: int) -> CaseResult:
-        result = _predict_case(cases[i], model, out, threads_inside, resume)
+        case = cases[i]
+        if resume and (out / f"{case.scan}.lml").exists():
+            result = CaseResult(case.scan, str(case.image_path), "skipped")
+        else:
+            result = _predict_case(case, model, out, threads_inside, frame, preview)
         progress()
         return result
 
     return run_pieces(predict, len(cases), n_jobs)
 
 
-def _predict_case(case: Case, model: Model, out: Path, n_threads: int, resume: bool) -> CaseResult:
-    target = out / f"{case.scan}.lml"
+def _predict_case(
+    case: Case, model: Model, out: Path, n_threads: int, frame: Frame, preview: bool
+) -> CaseResult:
     image = str(case.image_path)
-    if resume and target.exists():
-        return CaseResult(case.scan, image, "skipped")
     start = time.perf_counter()
     try:
-        found = localize(read_image(case.image_path), model, n_threads)
-        write_lml(target, found.local)
+        volume = read_image(case.image_path)
+        found = localize(volume, model, n_threads)
+        confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
+        if preview:
+            draw_overlay(volume, found.world, None, out / f"{case.scan}.png", case.scan, confidence)
+        write_lml(out / f"{case.scan}.lml", found.local if frame == "local" else found.world, frame=frame)
     except (VertlocError, OSError, MemoryError) as error:
         message = str(error) or type(error).__name__
         logger.error("%s: %s", case.scan, message)
         return CaseResult(case.scan, image, "failed", message, time.perf_counter() - start)
-    confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
-    status = "done" if found.labels else "empty"
+    status: Status = "done" if found.labels else "empty"
     return CaseResult(case.scan, image, status, "", time.perf_counter() - start, confidence, found)
 
 
 def write_manifest(
-    path: Path, command: str, results: Sequence[CaseResult], model: Model, settings: dict[str, Any], seconds: float
+    path: Path,
+    command: Sequence[str],
+    results: Sequence[CaseResult],
+    model: Model,
+    model_path: Path,
+    frame: Frame,
+    seconds: float,
 ) -> None:
-    """Write `run.json`: what ran on what, with which versions, and what became of every scan."""
+    """Write `run.json`: what ran on what, with which versions, and what became of every scan.
+
+    command : the command line as it was given
+    """
     cases = [{**_plain(result), "seconds": round(result.seconds, 3)} for result in results]
     manifest = {
-        "command": command,
-        "settings": settings,
-        "model": asdict(model.provenance),
+        "command": list(command),
+        "model": {"path": str(model_path), "sha256": _sha256(model_path), **asdict(model.provenance)},
+        "config": model.config.as_dict(),
+        "frame": frame,
         "versions": versions(),
         "seconds": round(seconds, 3),
-        "counts": {s: sum(r.status == s for r in results) for s in ("done", "empty", "skipped", "failed")},
+        "counts": {s: sum(r.status == s for r in results) for s in get_args(Status)},
         "cases": cases,
     }
     write_bytes_atomically(path, (json.dumps(manifest, indent=1) + "\n").encode())
@@ -117,3 +143,8 @@ def versions() -> dict[str, str]:
 
 def _plain(result: CaseResult) -> dict[str, Any]:
     return {key: getattr(result, key) for key in ("scan", "image", "status", "message", "confidence")}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

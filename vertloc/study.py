@@ -1,32 +1,44 @@
-"""Two fold files -> cross-validated scores: each fold is tested with the model trained on the other one."""
+"""Two fold files -> cross-validated scores: each fold is tested with the model trained on the other one.
+
+Beside the scores of the whole method stand those without the shape step (every vertebra's best candidate on its own),
+from the same forests and candidates: what the chain adds is part of the result.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vertloc.batch import CaseResult, predict_cases, write_manifest
-from vertloc.cohorts.case import Cohort
+from vertloc.cohorts.case import Case, Cohort
 from vertloc.config import Config
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
-from vertloc.io.images import read_image
-from vertloc.io.lml import read_lml
+from vertloc.io.images import read_grid, read_image
+from vertloc.io.lml import read_lml, write_lml
 from vertloc.model import Model, save_model
 from vertloc.report.overlay import draw_overlay
-from vertloc.report.tables import scores_csv, scores_json, scores_table, worst_scans
+from vertloc.report.tables import scores_csv, scores_json, scores_table, study_table
+from vertloc.stages.shape_labelling import label_chain
 from vertloc.training import n_training_steps, train
+
+Progress = Callable[[], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Scores over both directions, and what became of every scan."""
+    """Scores over both directions, and what became of every scan.
+
+    scores, scores_without_chain : with and without the shape step
+    table : both as Markdown
+    """
 
     scores: Scores
+    scores_without_chain: Scores
     results: list[CaseResult]
+    table: str
 
 
 def run_study(
@@ -35,31 +47,39 @@ def run_study(
     out: Path,
     seed: int = 0,
     n_jobs: int = 1,
-    settings: dict[str, Any] | None = None,
+    command: Sequence[str] = (),
     overlays: bool = True,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress = lambda: None,
 ) -> Study:
     """Train on each fold, test on the other, and write everything into the folder `out`.
 
-    folds : two cohorts; settings : what the manifests should say about how this was called
-    Writes lml/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv, table.md, overlays/<scan>.png.
+    folds : two cohorts; command : the command line, for the manifests
+    Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
+    table.md and overlays/<scan>.png.
     """
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
         start = time.perf_counter()
         model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress)
-        save_model(model, out / f"model-{trained_on.name}.npz")
+        model_path = out / f"model-{trained_on.name}.npz"
+        save_model(model, model_path)
         found = predict_cases(tested_on.cases, model, out / "lml", n_jobs, progress=progress)
-        manifest = out / f"run-{tested_on.name}.json"
-        write_manifest(manifest, "study", found, model, settings or {}, time.perf_counter() - start)
+        _write_without_chain(tested_on.cases, found, model, out / "lml-without-chain")
+        seconds = time.perf_counter() - start
+        write_manifest(out / f"run-{tested_on.name}.json", command, found, model, model_path, "local", seconds)
         results += found
         del model
     cases = [case for fold in folds for case in fold.cases]
-    scores = evaluate(folds[0].root, out / "lml", [case.scan for case in cases])
-    _write_scores(scores, config, out)
+    scans = [case.scan for case in cases]
+    scores = evaluate(folds[0].root, out / "lml", scans)
+    without = evaluate(folds[0].root, out / "lml-without-chain", scans)
+    table = study_table(scores, without)
+    write_bytes_atomically(out / "table.md", table.encode())
+    write_bytes_atomically(out / "scores.json", scores_json(scores, config.as_dict()).encode())
+    write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
     if overlays:
         _draw_overlays(cases, results, out / "overlays", progress)
-    return Study(scores, results)
+    return Study(scores, without, results, table)
 
 
 def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True) -> int:
@@ -69,26 +89,22 @@ def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True
     return training + n_cases * (2 if overlays else 1)
 
 
-def _write_scores(scores: Scores, config: Config, out: Path) -> None:
-    table = scores_table(scores) + "\n" + worst_scans(scores) + "\n"
-    write_bytes_atomically(out / "table.md", table.encode())
-    write_bytes_atomically(out / "scores.json", scores_json(scores, config.as_dict()).encode())
-    write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
+def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], model: Model, out: Path) -> None:
+    settings = replace(model.config.shape, use_chain=False)
+    for case, result in zip(cases, results, strict=True):
+        if result.localization is not None:
+            labelling = label_chain(result.localization.candidates, model.shape, settings)
+            write_lml(out / f"{case.scan}.lml", labelling.centroids.to_local(read_grid(case.image_path)))
 
 
-def _draw_overlays(cases: Sequence[Any], results: Sequence[CaseResult], out: Path, progress: Callable[[], None]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _draw_overlays(cases: Sequence[Case], results: Sequence[CaseResult], out: Path, progress: Progress) -> None:
     found = {result.scan: result for result in results}
     for case in cases:
         result = found[case.scan]
-        if result.localization is not None:
+        if result.localization is not None and case.lml_path is not None:
             volume = read_image(case.image_path)
+            truth = read_lml(case.lml_path).to_world(volume.grid)
             draw_overlay(
-                volume,
-                result.localization.local,
-                read_lml(case.lml_path),
-                out / f"{case.scan}.png",
-                title=case.scan,
-                confidence=result.confidence,
+                volume, result.localization.world, truth, out / f"{case.scan}.png", case.scan, result.confidence
             )
         progress()

@@ -1,0 +1,221 @@
+"""The arguments of all commands; imports nothing heavy, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import vertloc
+
+_DESCRIPTION = """\
+Find and name the vertebrae in spine CT scans with random forests.
+
+A full experiment on annotated scans takes one command, `vertloc study`. Step by step it is `train` on one fold file,
+`predict` on the other, and `evaluate`. No data at hand? `vertloc phantom` makes a synthetic cohort."""
+
+_EXIT_CODES = "exit codes: 0 all well; 1 some cases failed; 2 nothing could be done (arguments, configuration, model, data)"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the `vertloc` command."""
+    parser = argparse.ArgumentParser(
+        "vertloc", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"vertloc {vertloc.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_study(commands)
+    _add_phantom(commands)
+    _add_info(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "train",
+        "learn a model from annotated scans",
+        "Learn a model from the annotated scans that the fold files name (without fold files: from all scans below DIR).",
+        "vertloc train --data spine-db --folds fold2-miccai2013.txt --config configs/default.yaml --out model-2.npz",
+    )
+    _add_data(parser, required=True)
+    _add_config(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL.npz", help="the model file to write")
+    _add_seed(parser)
+    _add_running(parser)
+
+
+def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "predict",
+        "find the vertebrae of scans",
+        "Find the vertebrae of scans and write one <scan>.lml each, with run.json to tell what ran and how it went. "
+        "Scans are image files, folders that are searched for images, or what fold files name.",
+        "vertloc predict --model model-2.npz --out results --data spine-db --folds fold1-miccai2013.txt\n"
+        "  vertloc predict --model model-2.npz --out results scan1.nii.gz more-scans/",
+    )
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="image files or folders of images")
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL.npz", help="a model that `train` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_data(parser, required=False)
+    parser.add_argument(
+        "--frame",
+        choices=("local", "world"),
+        default="local",
+        help="frame of the points in the .lml files: index times spacing as in the database (local, the default), or"
+        " LPS mm with origin and direction (world)",
+    )
+    parser.add_argument("--preview", action="store_true", help="also write a picture per scan, <scan>.png")
+    parser.add_argument("--resume", action="store_true", help="leave scans alone whose .lml is already there")
+    _add_running(parser)
+
+
+def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "evaluate",
+        "score results against annotations",
+        "Print identification rates and localization errors by region. A vertebra is identified if the point with its"
+        " label lies within 20 mm of it and no other annotated vertebra is nearer.",
+        "vertloc evaluate --truth spine-db --pred results --json scores.json",
+    )
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="searched for annotated <scan>.lml")
+    parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="holds the <scan>.lml to score")
+    parser.add_argument(
+        "--scans",
+        choices=("all", "predicted"),
+        default="all",
+        help="score all annotated scans (the default; one without a result counts as missed), or those with a result",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write one row per vertebra as CSV")
+
+
+def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "study",
+        "two-fold cross-validation: train, predict and score in both directions",
+        "Train on each fold, test on the other, and write into DIR: lml/<scan>.lml, overlays/<scan>.png, scores.json,"
+        " scores.csv, table.md, the two models and their run-*.json.",
+        "vertloc study --data spine-db --folds fold1-miccai2013.txt fold2-miccai2013.txt --out study",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the database, searched for scans")
+    parser.add_argument(
+        "--folds", type=Path, required=True, nargs=2, metavar=("FOLD1", "FOLD2"), help="the two fold files"
+    )
+    _add_config(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--no-overlays", action="store_true", help="leave out the pictures")
+    _add_seed(parser)
+    _add_running(parser)
+
+
+def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "phantom",
+        "make a synthetic cohort in the layout of the database",
+        "Write a synthetic cohort: CT scans of random spines with their centroids, and two patient-wise fold files.",
+        "vertloc phantom --out phantoms --patients 24 --seed 1",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the cohort")
+    parser.add_argument("--patients", type=_positive, required=True, metavar="N", help="number of patients")
+    parser.add_argument(
+        "--coarse", action="store_true", help="thick slices and large voxels: ten times smaller and faster, for a demo"
+    )
+    _add_seed(parser)
+    _add_running(parser)
+
+
+def _add_info(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "info",
+        "tell what is in a model file",
+        "Check a model file and print where it comes from, its forests and its settings.",
+        "vertloc info model-2.npz",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model that `train` wrote")
+
+
+def _add(
+    commands: Commands,  # type: ignore[valid-type]
+    name: str,
+    summary: str,
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}\n\n{_EXIT_CODES}",
+        formatter_class=_Formatter,
+    )
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps descriptions, but leaves the examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example:"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=required, metavar="DIR", help="the database: a folder, searched for scans"
+    )
+    parser.add_argument(
+        "--folds", type=Path, nargs="+", default=[], metavar="FILE", help="fold files that name scans of the database"
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="YAML", help="settings; what it leaves out is as in configs/default.yaml"
+    )
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_not_negative, default=0, metavar="N", help="seed of all randomness (default 0)")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--n-jobs",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads to use (default: all cores); the results do not depend on it",
+    )
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    volume.add_argument("--verbose", action="store_true", help="also tell what is going on and how long it takes")
+
+
+def _positive(text: str) -> int:
+    value = _not_negative(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from error
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return value

@@ -1,0 +1,34 @@
+"""`vertloc info`: what is in a model file."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import yaml
+
+from vertloc.model import load_model
+from vertloc.stages.forest import FlatForest
+
+
+def run(args: Namespace) -> int:
+    """Check the model and describe it."""
+    model = load_model(args.model)
+    seen = model.provenance
+    print(f"{args.model}: vertloc model, {args.model.stat().st_size / 1e6:.1f} MB, checked")
+    print(f"trained with vertloc {seen.vertloc}, seed {seen.seed}, on {', '.join(seen.folds) or 'unnamed scans'}:")
+    print(f"  {seen.n_scans} scans of {seen.n_patients} patients, {sum(seen.labels.values())} vertebrae")
+    print("  " + "  ".join(f"{label} {count}" for label, count in seen.labels.items()))
+    print(_forest_line("classification forest", model.classifier))
+    if model.centre_forest is not None:
+        print(_forest_line("centre forest", model.centre_forest))
+    print("settings:")
+    text: str = yaml.safe_dump(model.config.as_dict(), sort_keys=False)
+    print("".join(f"  {line}\n" for line in text.splitlines()), end="")
+    return 0
+
+
+def _forest_line(name: str, forest: FlatForest) -> str:
+    return (
+        f"{name}: {forest.n_trees} trees, {len(forest.features)} nodes, {len(forest.leaf_values)} leaves,"
+        f" {len(forest.pool)} features"
+    )

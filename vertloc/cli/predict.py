@@ -1,0 +1,69 @@
+"""`vertloc predict`: scans + a model -> one `.lml` per scan, run.json, and previews if asked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from itertools import chain
+from pathlib import Path
+
+from vertloc.batch import CaseResult, predict_cases, write_manifest
+from vertloc.cli.console import complain, progress_bar, say
+from vertloc.cohorts.case import Case
+from vertloc.cohorts.inputs import cases_from_inputs
+from vertloc.cohorts.loading import load_cohort, load_folds
+from vertloc.errors import CohortError
+from vertloc.model import load_model
+
+
+def run(args: Namespace) -> int:
+    """Predict all cases; 0 if all went well, 1 if some failed, 2 if all did."""
+    cases = _cases(args)
+    model = load_model(args.model)
+    start = time.perf_counter()
+    with progress_bar(args, len(cases), "scan") as step:
+        results = predict_cases(
+            cases,
+            model,
+            args.out,
+            args.n_jobs,
+            resume=args.resume,
+            frame=args.frame,
+            preview=args.preview,
+            progress=step,
+        )
+    seconds = time.perf_counter() - start
+    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds)
+    for result in results:
+        say(args, _line(result))
+    failed = [result for result in results if result.status == "failed"]
+    say(args, f"{len(results) - len(failed)} of {len(results)} scans in {seconds:.1f} s -> {args.out}")
+    if failed:
+        complain(args, f"{len(failed)} of {len(results)} scans failed; see {args.out / 'run.json'}")
+    return 0 if not failed else 1 if len(failed) < len(results) else 2
+
+
+def _cases(args: Namespace) -> list[Case]:
+    if args.data is not None and not args.inputs:
+        if args.folds:
+            return list(chain.from_iterable(f.cases for f in load_folds(args.data, args.folds, need_lml=False)))
+        return list(load_cohort(args.data, need_lml=False).cases)
+    if args.data is not None or args.folds or not args.inputs:
+        raise CohortError("expected either image files and folders, or --data DIR with --folds FILE...")
+    return cases_from_inputs([Path(path) for path in args.inputs])
+
+
+def _line(result: CaseResult) -> str:
+    if result.status == "failed":
+        return f"{result.scan}  failed: {result.message}"
+    if result.status == "skipped":
+        return f"{result.scan}  skipped: its result is already there"
+    if not result.confidence:
+        return f"{result.scan}  no vertebra found  ({result.seconds:.1f} s)"
+    labels = list(result.confidence)
+    least = min(labels, key=lambda label: result.confidence[label])
+    return (
+        f"{result.scan}  {labels[0]} to {labels[-1]}, {len(labels)} vertebrae,"
+        f" least sure of {least} ({100 * result.confidence[least]:.0f} %)  ({result.seconds:.1f} s)"
+    )

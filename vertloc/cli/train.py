@@ -1,0 +1,44 @@
+"""`vertloc train`: annotated scans -> a model file."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from itertools import chain
+
+from vertloc.cli.console import progress_bar, say
+from vertloc.cohorts.case import Case
+from vertloc.cohorts.loading import load_cohort, load_folds
+from vertloc.config import Config, read_config
+from vertloc.model import save_model
+from vertloc.training import n_training_steps, train
+
+
+def run(args: Namespace) -> int:
+    """Train and save."""
+    config = chosen_config(args)
+    cases = _cases(args)
+    names = [path.name for path in args.folds] or [args.data.resolve().name]
+    start = time.perf_counter()
+    with progress_bar(args, n_training_steps(len(cases), config), "step") as step:
+        model = train(cases, config, args.seed, args.n_jobs, names, step)
+    save_model(model, args.out)
+    seconds = time.perf_counter() - start
+    seen = model.provenance
+    say(
+        args,
+        f"{args.out}: trained on {seen.n_scans} scans of {seen.n_patients} patients,"
+        f" {sum(seen.labels.values())} vertebrae, in {seconds:.0f} s; {args.out.stat().st_size / 1e6:.1f} MB",
+    )
+    return 0
+
+
+def chosen_config(args: Namespace) -> Config:
+    """Return the configuration that the arguments name, or the built-in one."""
+    return read_config(args.config) if args.config else Config()
+
+
+def _cases(args: Namespace) -> list[Case]:
+    if args.folds:
+        return list(chain.from_iterable(fold.cases for fold in load_folds(args.data, args.folds)))
+    return list(load_cohort(args.data).cases)

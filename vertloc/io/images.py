@@ -57,10 +57,11 @@ def read_image(path: str | Path) -> Volume:
     """
     path = Path(path)
     header, grid = _checked_header(path)
+    grid = grid or _grid_from_simpleitk(path, header)
     if header.is_plain:
         voxels = read_stored_voxels(path, header)
         _check_voxels(voxels, str(path))
-        return Volume(voxels, grid or _grid_from_simpleitk(path), scan_name(path))
+        return Volume(voxels, grid, scan_name(path))
     if header.compression in ("gzip", "zlib"):  # SimpleITK would not notice damage
         read_stored_voxels(path, header)
     return _volume(_asked(path, _reader(path).Execute), scan_name(path), str(path))
@@ -74,7 +75,7 @@ def read_grid(path: str | Path) -> Grid:
     path = Path(path)
     header, grid = _checked_header(path)
     check_stored_length(path, header)
-    return grid or _grid_from_simpleitk(path)
+    return grid or _grid_from_simpleitk(path, header)
 
 
 def volume_from_sitk(image: Any, name: str = "") -> Volume:
@@ -157,12 +158,22 @@ def _asked(path: Path, question: Callable[[], Any]) -> Any:
         raise ImageError(f"{path}: SimpleITK cannot read it: {complaint}") from None
 
 
-def _grid_from_simpleitk(path: Path) -> Grid:
+def _grid_from_simpleitk(path: Path, header: StoredHeader) -> Grid:
     reader = _reader(path)
     _asked(path, reader.ReadImageInformation)
     if reader.GetNumberOfComponents() != 1:
         raise ImageError(f"{path}: expected one value a voxel, got {reader.GetNumberOfComponents()}")
-    return _grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), str(path))
+    grid = _grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), str(path))
+    # What is checked must be what is used. NIfTI may count in other units than mm.
+    is_same = _SIMPLEITK_IO[_suffix(path) or ""] == "NiftiImageIO" or np.allclose(
+        grid.spacing_mm, header.spacing_mm, rtol=1e-5, atol=0
+    )
+    if grid.shape[::-1] != header.size or not is_same:
+        raise ImageError(
+            f"{path}: the header says {header.size} voxels of {header.spacing_mm} mm,"
+            f" but SimpleITK reads {grid.shape[::-1]} of {grid.spacing_mm} mm"
+        )
+    return grid
 
 
 def _volume(image: Any, name: str, where: str) -> Volume:

@@ -38,6 +38,8 @@ _PLAIN_KEYS = {
     "CompressedDataSize",
 }
 
+_VECTORS = ("CenterOfRotation", "Offset", "Origin", "Position", "ElementSpacing", "ElementSize")
+
 
 @dataclass(frozen=True)
 class MetaHeader:
@@ -86,6 +88,8 @@ def read_meta_header(path: Path) -> MetaHeader:
     if fields["ElementType"] not in _DTYPES:
         raise ImageError(f"{path}: expected one real number a voxel, got ElementType {fields['ElementType']!r}")
     (n_dims,) = whole_numbers(path, "NDims", fields["NDims"], 1)
+    for key in _VECTORS:  # one number missing, and MetaIO takes it from the next line
+        numbers(path, key, fields.get(key, "0 " * n_dims), n_dims)
     size = spatial_size(whole_numbers(path, "DimSize", fields["DimSize"], n_dims))
     data_path = _data_path(path, fields["ElementDataFile"])
     is_big_endian = _flag(fields, "BinaryDataByteOrderMSB", "False")

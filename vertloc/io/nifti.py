@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -44,7 +45,13 @@ def read_nifti_header(path: Path) -> StoredHeader:
     if not _HEADER_BYTES <= vox_offset < 2**31:
         raise ImageError(f"{path}: expected voxels behind the header, got vox_offset {vox_offset}")
     size = spatial_size(dim[1 : 1 + dim[0]])
-    if qform == 0 and sform == 0:
+    rotation, affine = struct.unpack_from(f"{order}6f", head, 256), struct.unpack_from(f"{order}12f", head, 280)
+    used = (rotation if qform > 0 else ()) + (affine if sform > 0 else ())
+    if not all(math.isfinite(value) for value in used):
+        raise ImageError(
+            f"{path}: expected a finite orientation, got quaternion and offset {rotation}, affine {affine}"
+        )
+    if not used:
         logger.warning("%s: the header has no orientation; array axes are taken for left, back and up", path)
     return StoredHeader(
         size=size,

@@ -1,0 +1,50 @@
+r"""Fold file -> the scans it names, each with its line.
+
+One scan a line: `2804506`, `2804506.nii.gz`, `patient0001/2804506`, `patient0001\2804506\2804506.mhd`. Blank lines,
+what follows a `#`, a byte order mark, and LF or CRLF do not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vertloc.errors import CohortError
+from vertloc.io.images import scan_name
+
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class FoldLine:
+    """A scan named by a fold file; `where` is `file:line`."""
+
+    scan: str
+    where: str
+
+
+def read_fold_file(path: Path) -> tuple[FoldLine, ...]:
+    """Read the scans of a fold file in its order, repeated ones too; none if it names none.
+
+    Raises CohortError for a file that is missing, no text, or larger than 1 MB.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise CohortError(f"{path}: expected a text file with one scan a line, got binary data") from None
+    if len(data) > _LARGEST_FILE or "\0" in text:
+        raise CohortError(f"{path}: expected a text file with one scan a line, got binary data")
+    scans = ((number, _scan(line)) for number, line in enumerate(text.splitlines(), start=1))
+    return tuple(FoldLine(scan, f"{path}:{number}") for number, scan in scans if scan)
+
+
+def _scan(line: str) -> str:
+    entry = line.partition("#")[0].replace("\\", "/").strip().strip("/")
+    name = entry.rpartition("/")[2].strip()
+    if name.lower().endswith((".lml", ".raw")):
+        return name[:-4]
+    return scan_name(Path(name)) if name else ""

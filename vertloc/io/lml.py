@@ -1,0 +1,109 @@
+"""`.lml` landmark file <-> Centroids in the local frame of the stored array.
+
+Line 1 is `# <number>`; then, from top to bottom, `id<TAB>NAME_center<TAB>x<TAB>y<TAB>z<CR><LF>` with id = 10 x rank and
+millimetres of 6 significant digits. Only the names mean something: ids are written, but not trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from vertloc.centroids import Centroids
+from vertloc.errors import LmlError
+from vertloc.io.atomic import write_bytes_atomically
+from vertloc.vertebrae import is_vertebra, lml_id
+
+_LARGEST_FILE = 1 << 20
+_HEADER = re.compile(r"#\s*([+-]?[0-9]{1,9})")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WANTED = "'id name_center x y z'"
+
+
+def read_lml(path: str | Path) -> Centroids:
+    """Read the centroids of a scan, local frame.
+
+    Any white space parts the fields; lines may end in LF or CRLF; blank lines and comments are skipped; the name is
+    what stands before the first `_`. A file with nothing but its header holds no centroids; an empty file is taken for
+    a damaged one. Raises LmlError, with the line, for everything else.
+    """
+    path = Path(path)
+    points: dict[str, tuple[float, float, float]] = {}
+    for number, line in _lines(path)[1:]:
+        if line.startswith("#"):
+            continue
+        name, point = _landmark(f"{path}:{number}", line)
+        if name in points:
+            raise LmlError(f"{path}:{number}: expected each vertebra once, got {name} again")
+        points[name] = point
+    return Centroids.from_points(points, "local")
+
+
+def read_lml_header(path: str | Path) -> int:
+    """Read the number of the first line (0 and 2 occur); with it `format_lml` gives back the bytes of the file."""
+    path = Path(path)
+    number, line = _lines(path)[0]
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        raise LmlError(f"{path}:{number}: expected a first line '# <number>', got {line[:60]!r}")
+    return int(match[1])
+
+
+def write_lml(path: str | Path, centroids: Centroids, header: int = 0) -> None:
+    """Write the centroids of a scan; the file appears whole. Raises ValueError unless they are in the local frame."""
+    write_bytes_atomically(Path(path), format_lml(centroids, header))
+
+
+def format_lml(centroids: Centroids, header: int = 0) -> bytes:
+    """Return the bytes of an `.lml` file. Raises ValueError unless the centroids are in the local frame."""
+    if centroids.frame != "local":
+        raise ValueError(f"an .lml file holds points in the local frame, got {centroids.frame}; see Centroids.to_local")
+    lines = [f"# {header}"]
+    for label, (x, y, z) in centroids:
+        lines.append(f"{lml_id(label)}\t{label}_center\t{x:.6g}\t{y:.6g}\t{z:.6g}")
+    return "".join(line + "\r\n" for line in lines).encode("ascii")
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not blank with their numbers; the first one is the header."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise LmlError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > _LARGEST_FILE:
+        raise LmlError(f"{path}: expected a small text file, got more than {_LARGEST_FILE} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise LmlError(f"{path}: expected a text file, got binary data") from None
+    if "\0" in text:
+        raise LmlError(f"{path}: expected a text file, got binary data")
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines:
+        raise LmlError(f"{path}:1: expected a first line '# <number>', got an empty file")
+    number, first = lines[0]
+    if _HEADER.fullmatch(first) is None:
+        raise LmlError(f"{path}:{number}: expected a first line '# <number>', got {first[:60]!r}")
+    return lines
+
+
+def _landmark(where: str, line: str) -> tuple[str, tuple[float, float, float]]:
+    fields = line.split()
+    if len(fields) != 5:
+        raise LmlError(f"{where}: expected {_WANTED}, got {len(fields)} fields: {line[:60]!r}")
+    if not re.fullmatch(r"[+-]?[0-9]+", fields[0]):
+        raise LmlError(f"{where}: expected a whole number as id, got {fields[0][:60]!r}")
+    name = fields[1].split("_")[0]
+    if not is_vertebra(name):
+        raise LmlError(f"{where}: expected a vertebra from C1 to S2, got {fields[1][:60]!r}")
+    x, y, z = (_coordinate(where, axis, text) for axis, text in zip("xyz", fields[2:], strict=True))
+    return name, (x, y, z)
+
+
+def _coordinate(where: str, axis: str, text: str) -> float:
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
+        raise LmlError(f"{where}: expected a finite number as {axis}, got {text[:60]!r}")
+    return value

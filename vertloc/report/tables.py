@@ -141,8 +141,9 @@ def _scan_rows(scores: Scores) -> list[tuple[str, ...]]:
 def _published_table() -> str:
     header = ("method", "reference", "scans", "identified %", "cervical", "thoracic", "lumbar", "error mm: mean", "std")
     text = (
-        "## Published results\n\nOn the Microsoft / University of Washington spine CT database, as their authors report them. "
-        "Only scores of the same scans of that database can be compared with these rows; scores of other data cannot."
+        "## Published results\n\n"
+        "On the Microsoft / University of Washington spine CT database, as their authors report them. Only scores of "
+        "the same scans of that database can be compared with these rows; scores of other data cannot."
     )
     return f"{text}\n\n{_markdown(header, [_published_row(row) for row in PUBLISHED], n_text=3)}"
 

@@ -27,3 +27,7 @@ class ModelError(VertlocError):
 
 class TrainingError(VertlocError):
     """Training data from which no model can be learned."""
+
+
+class EvaluationError(VertlocError):
+    """True or predicted landmark files that cannot be scored; the message lists all of them."""

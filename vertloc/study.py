@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vertloc.batch import CaseResult, predict_cases, write_manifest
+from vertloc.batch import CaseResult, predict_cases, versions, write_manifest
 from vertloc.cohorts.case import Cohort
 from vertloc.config import Config
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import read_lml
-from vertloc.model import Model, save_model
+from vertloc.model import save_model
 from vertloc.report.overlay import draw_overlay
 from vertloc.report.tables import scores_csv, scores_json, scores_table, worst_scans
 from vertloc.training import n_training_steps, train
@@ -56,7 +56,7 @@ def run_study(
         del model
     cases = [case for fold in folds for case in fold.cases]
     scores = evaluate(folds[0].root, out / "lml", [case.scan for case in cases])
-    _write_scores(scores, config, out)
+    _write_scores(scores, {**_provenance(folds, seed), "configuration": config.as_dict()}, out)
     if overlays:
         _draw_overlays(cases, results, out / "overlays", progress)
     return Study(scores, results)
@@ -69,14 +69,24 @@ def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True
     return training + n_cases * (2 if overlays else 1)
 
 
-def _write_scores(scores: Scores, config: Config, out: Path) -> None:
+def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
+    """Say what the scores were measured on, beside the configuration."""
+    return {
+        "seed": seed,
+        "folds": [{"name": fold.name, "root": str(fold.root), "n_scans": len(fold.cases)} for fold in folds],
+    }
+
+
+def _write_scores(scores: Scores, configuration: dict[str, Any], out: Path) -> None:
     table = scores_table(scores) + "\n" + worst_scans(scores) + "\n"
     write_bytes_atomically(out / "table.md", table.encode())
-    write_bytes_atomically(out / "scores.json", scores_json(scores, config.as_dict()).encode())
+    write_bytes_atomically(out / "scores.json", scores_json(scores, configuration, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
 
 
-def _draw_overlays(cases: Sequence[Any], results: Sequence[CaseResult], out: Path, progress: Callable[[], None]) -> None:
+def _draw_overlays(
+    cases: Sequence[Any], results: Sequence[CaseResult], out: Path, progress: Callable[[], None]
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     found = {result.scan: result for result in results}
     for case in cases:

@@ -55,7 +55,10 @@ def scores_table(scores: Scores) -> str:
 
 
 def worst_scans(scores: Scores, n: int = 10) -> str:
-    """Markdown: the scans with the lowest identification rate, worst first; equal ones by their largest error."""
+    """Markdown: the scans with the lowest identification rate, worst first; equal ones by their largest error.
+
+    A scan without any prediction comes before those with one, a scan without annotation is left out.
+    """
     header = ("scan", "annotated", "identified", "missed", "not annotated", "error mm: mean", "largest", "shift")
     ranked = sorted((scan for scan in scores.scans if scan.n), key=_badness)[:n]
     rows = [
@@ -203,7 +206,7 @@ def _status(vertebra: VertebraScore) -> str:
 
 def _badness(scan: ScanScore) -> tuple[float, float, str]:
     largest = _largest(scan)
-    return (scan.identification_rate, math.inf if math.isnan(largest) else -largest, scan.scan)
+    return (scan.identification_rate, -math.inf if math.isnan(largest) else -largest, scan.scan)
 
 
 def _mean(scan: ScanScore) -> float:

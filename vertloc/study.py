@@ -16,6 +16,7 @@ from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import read_lml
 from vertloc.model import save_model
+from vertloc.report.gallery import gallery_html, score_entries
 from vertloc.report.overlay import draw_overlay
 from vertloc.report.tables import scores_csv, scores_json, scores_table, worst_scans
 from vertloc.training import n_training_steps, train
@@ -42,7 +43,8 @@ def run_study(
     """Train on each fold, test on the other, and write everything into the folder `out`.
 
     folds : two cohorts; settings : what the manifests should say about how this was called
-    Writes lml/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv, table.md, overlays/<scan>.png.
+    Writes lml/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv, table.md,
+    overlays/<scan>.png and index.html, which shows them.
     """
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
@@ -59,6 +61,8 @@ def run_study(
     _write_scores(scores, {**_provenance(folds, seed), "configuration": config.as_dict()}, out)
     if overlays:
         _draw_overlays(cases, results, out / "overlays", progress)
+        page = gallery_html(out.name, score_entries(scores, "overlays"))
+        write_bytes_atomically(out / "index.html", page.encode())
     return Study(scores, results)
 
 

@@ -115,6 +115,13 @@ def test_a_folder_scored_against_itself_is_all_right(folders):
     assert scores.n_all_right == 3
 
 
+def test_hidden_files_are_not_landmark_files(folders):
+    truth, predictions = folders
+    (truth / "patient1" / "11" / "._11.lml").write_bytes(b"\x00\x05\x16\x07")
+    (predictions / ".1a2b.11.lml").write_text("half a fi")
+    assert len(evaluate(truth, predictions).scans) == 3
+
+
 def test_a_truth_folder_without_landmarks_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(EvaluationError, match=r"a: no \.lml file in this folder or below it"):

@@ -24,7 +24,7 @@ DIRECTIONS = {
 }
 
 
-def grid_around(direction, spacing_mm=(2.0, 1.5, 3.0), size_mm=170.0):
+def grid_around(direction, spacing_mm=(2.5, 2.0, 3.0), size_mm=150.0):
     """A grid of the given direction with the world origin in its middle."""
     shape = tuple(int(size_mm / s) for s in spacing_mm[::-1])
     half = (np.array(shape[::-1]) - 1) / 2 * np.array(spacing_mm)

@@ -2,7 +2,8 @@
 
 The database came as `patient0001/2804506/2804506.{mhd,raw,lml}`, later as
 `spine-1/patient0001/2804506/2804506.{nii.gz,lml}` and, for the test scans, flat as
-`spine-test-data/2804506.{nii.gz,lml}`. All that is relied on: the file name is the scan, and an annotation lies beside its image under the same name.
+`spine-test-data/2804506.{nii.gz,lml}`. All that is relied on: the file name is the scan, and an annotation lies beside
+its image under the same name.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from vertloc.errors import ImageError
 
@@ -26,21 +29,24 @@ class StoredHeader:
 
     size : (x, y, z) number of voxels; trailing axes of size 1 are dropped
     spacing_mm : (x, y, z) as written, not yet checked
-    n_bytes : all voxels, uncompressed
-    data_path, data_offset : file and place of the first voxel
+    dtype : number type with its byte order
+    data_path, data_offset : file and place of the first voxel; with gzip, its place in the unpacked file
+    compression : "gzip" (whole file), "zlib" (what follows data_offset), "none", or "other"
+    is_plain : whether the bytes are the voxels, x fastest, and no key asks for more than that
     """
 
     size: tuple[int, ...]
     spacing_mm: tuple[float, ...]
-    item_bytes: int
+    dtype: np.dtype[Any]
     data_path: Path
     data_offset: int
-    is_compressed: bool
+    compression: Literal["none", "gzip", "zlib", "other"] = "none"
+    is_plain: bool = False
 
     @property
     def n_bytes(self) -> int:
         """Bytes of all voxels, uncompressed."""
-        return math.prod(self.size) * self.item_bytes
+        return math.prod(self.size) * self.dtype.itemsize
 
 
 def spatial_size(size: Sequence[int]) -> tuple[int, ...]:
@@ -64,21 +70,29 @@ def check_header(path: Path, header: StoredHeader) -> None:
             f"{path}: the header asks for {header.size} voxels, {header.n_bytes / 2**30:.1f} GiB;"
             f" at most {LARGEST_IMAGE_BYTES // 2**30} GiB are read"
         )
-    if not header.data_path.is_file():
-        raise ImageError(f"{path}: its data file {header.data_path.name} is missing")
-    stored = header.data_path.stat().st_size - header.data_offset
-    fits = stored * _LARGEST_COMPRESSION >= header.n_bytes if header.is_compressed else stored >= header.n_bytes
-    if not fits:
-        raise ImageError(
-            f"{path}: truncated: {header.size} voxels of {header.item_bytes} bytes are {header.n_bytes} bytes,"
-            f" but {header.data_path.name} has {max(stored, 0)}{' compressed' if header.is_compressed else ''}"
-        )
+    _check_data_file(path, header)
+
+
+def _check_data_file(path: Path, header: StoredHeader) -> None:
+    data = header.data_path
+    if not data.is_file():
+        raise ImageError(f"{path}: its data file {data.name} is missing")
+    wanted = f"{header.size} voxels of {header.dtype.name} are {header.n_bytes} bytes"
+    if header.compression != "none":
+        if data.stat().st_size * _LARGEST_COMPRESSION < header.n_bytes:
+            raise ImageError(f"{path}: truncated: {wanted}, but {data.name} has {data.stat().st_size} compressed")
+        return
+    stored = data.stat().st_size - header.data_offset
+    if stored < header.n_bytes:
+        raise ImageError(f"{path}: truncated: {wanted}, but {data.name} has {max(stored, 0)}")
+    if stored > header.n_bytes and data != path:
+        raise ImageError(f"{path}: header and data disagree: {wanted}, but {data.name} has {stored}")
 
 
 def numbers(path: Path, key: str, text: str, n: int | None = None) -> tuple[float, ...]:
     """Read numbers parted by white space; ImageError if one is no number, or there are not `n` of them."""
     try:
-        values = tuple(float(word) for word in text.split())
+        values = tuple(float(word) for word in text.encode("ascii").split())
     except ValueError:
         raise ImageError(f"{path}: expected numbers for {key}, got {text[:80]!r}") from None
     if n is not None and len(values) != n:

@@ -6,6 +6,8 @@ array keeps its stored order, number type and grid; nothing is resampled or reor
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
 from vertloc.io.atomic import temporary_beside, write_bytes_atomically
-from vertloc.io.headers import check_header
-from vertloc.io.metaimage import MetaHeader, format_meta_header, read_meta_header, read_plain
+from vertloc.io.headers import StoredHeader, check_header
+from vertloc.io.metaimage import format_meta_header, read_meta_header
 from vertloc.io.nifti import read_nifti_header
 from vertloc.io.nrrd import read_nrrd_header
+from vertloc.io.stored_voxels import check_stored_length, read_stored_voxels
 from vertloc.volume import Volume
 
 IMAGE_SUFFIXES: tuple[str, ...] = (".mhd", ".mha", ".nii", ".nii.gz", ".nrrd")
@@ -53,39 +56,26 @@ def read_image(path: str | Path) -> Volume:
     voxel on a grid with positive spacing and orthonormal directions.
     """
     path = Path(path)
-    header = _checked_header(path)
-    if header is not None and header.is_plain:
-        grid = header.grid()
-        voxels = read_plain(header)
+    header, grid = _checked_header(path)
+    grid = grid or _grid_from_simpleitk(path, header)
+    if header.is_plain:
+        voxels = read_stored_voxels(path, header)
         _check_voxels(voxels, str(path))
         return Volume(voxels, grid, scan_name(path))
-    reader = _reader(path)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise ImageError(f"{path}: {_last_line(error)}") from None
-    return _volume(image, scan_name(path), str(path))
+    if header.compression in ("gzip", "zlib"):  # SimpleITK would not notice damage
+        read_stored_voxels(path, header)
+    return _volume(_asked(path, _reader(path).Execute), scan_name(path), str(path))
 
 
 def read_grid(path: str | Path) -> Grid:
     """Read only the header of a scan: its stored grid.
 
-    Raises ImageError for whatever `read_image` would refuse without looking at the voxels.
+    Raises ImageError for whatever `read_image` would refuse without looking at the voxels, truncated files included.
     """
     path = Path(path)
-    header = _checked_header(path)
-    if header is not None and header.is_plain:
-        return header.grid()
-    reader = _reader(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ImageError(f"{path}: {_last_line(error)}") from None
-    if reader.GetNumberOfComponents() != 1:
-        raise ImageError(f"{path}: expected one value a voxel, got {reader.GetNumberOfComponents()}")
-    return _grid(
-        reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), where=str(path)
-    )
+    header, grid = _checked_header(path)
+    check_stored_length(path, header)
+    return grid or _grid_from_simpleitk(path, header)
 
 
 def volume_from_sitk(image: Any, name: str = "") -> Volume:
@@ -118,8 +108,8 @@ def write_image(volume: Volume, path: str | Path) -> None:
         _write_with_simpleitk(volume, path, compress=suffix == ".nii.gz")
 
 
-def _checked_header(path: Path) -> MetaHeader | None:
-    """Check what can be known without SimpleITK; returns the header of a MetaImage, which alone is used further."""
+def _checked_header(path: Path) -> tuple[StoredHeader, Grid | None]:
+    """Check what can be known without SimpleITK; returns the grid too if no SimpleITK is needed for it."""
     suffix = _suffix(path)
     if suffix is None:
         raise ImageError(f"{path}: expected an image ending in {', '.join(IMAGE_SUFFIXES)}")
@@ -129,13 +119,14 @@ def _checked_header(path: Path) -> MetaHeader | None:
         raise ImageError(f"{path}: no such file")
     try:
         if suffix in (".mhd", ".mha"):
-            header = read_meta_header(path)
-            check_header(path, header.stored)
-            return header
-        check_header(path, read_nrrd_header(path) if suffix == ".nrrd" else read_nifti_header(path))
+            meta = read_meta_header(path)
+            check_header(path, meta.stored)
+            return meta.stored, meta.grid() if meta.stored.is_plain else None
+        header = read_nrrd_header(path) if suffix == ".nrrd" else read_nifti_header(path)
+        check_header(path, header)
+        return header, None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return None
 
 
 def _simpleitk() -> Any:
@@ -155,6 +146,36 @@ def _reader(path: Path) -> Any:
     return reader
 
 
+def _asked(path: Path, question: Callable[[], Any]) -> Any:
+    """Return SimpleITK's answer, or its complaint without the source files and addresses in it."""
+    try:
+        return question()
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        complaint = (
+            re.sub(r"^(ITK ERROR|sitk::ERROR): (\w+\(0x[0-9a-f]+\): )?", "", lines[-1]) if lines else "no reason"
+        )
+        raise ImageError(f"{path}: SimpleITK cannot read it: {complaint}") from None
+
+
+def _grid_from_simpleitk(path: Path, header: StoredHeader) -> Grid:
+    reader = _reader(path)
+    _asked(path, reader.ReadImageInformation)
+    if reader.GetNumberOfComponents() != 1:
+        raise ImageError(f"{path}: expected one value a voxel, got {reader.GetNumberOfComponents()}")
+    grid = _grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), str(path))
+    # What is checked must be what is used. NIfTI may count in other units than mm.
+    is_same = _SIMPLEITK_IO[_suffix(path) or ""] == "NiftiImageIO" or np.allclose(
+        grid.spacing_mm, header.spacing_mm, rtol=1e-5, atol=0
+    )
+    if grid.shape[::-1] != header.size or not is_same:
+        raise ImageError(
+            f"{path}: the header says {header.size} voxels of {header.spacing_mm} mm,"
+            f" but SimpleITK reads {grid.shape[::-1]} of {grid.spacing_mm} mm"
+        )
+    return grid
+
+
 def _volume(image: Any, name: str, where: str) -> Volume:
     sitk = _simpleitk()
     if image.GetNumberOfComponentsPerPixel() != 1:
@@ -170,10 +191,12 @@ def _grid(size: Any, spacing: Any, origin: Any, direction: Any, where: str) -> G
     n = len(size)
     if n < 3 or any(length != 1 for length in size[3:]):
         raise ImageError(f"{where}: expected a 3-D volume, got {n} dimensions of size {tuple(size)}")
-    matrix = np.array(direction, dtype=np.float64).reshape(n, n)[:3, :3]
     x, y, z = (int(length) for length in size[:3])
+    # Adding 0 turns ITK's -0 into 0.
+    matrix = np.array(direction, dtype=np.float64).reshape(n, n)[:3, :3] + 0.0
+    start = np.array(origin[:3], dtype=np.float64) + 0.0
     try:
-        return Grid((z, y, x), tuple(spacing[:3]), tuple(origin[:3]), tuple(float(v) for v in matrix.ravel()))
+        return Grid((z, y, x), tuple(spacing[:3]), tuple(start.tolist()), tuple(matrix.ravel().tolist()))
     except ValueError as error:
         raise ImageError(f"{where}: {error}") from None
 
@@ -218,9 +241,3 @@ def _write_with_simpleitk(volume: Volume, path: Path, compress: bool) -> None:
 def _suffix(path: Path) -> str | None:
     name = path.name.lower()
     return next((s for s in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if name.endswith(s) and name != s), None)
-
-
-def _last_line(error: Exception) -> str:
-    """Return what ITK has to say without the source files and addresses before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "SimpleITK cannot read it: " + " ".join(lines[-2:])

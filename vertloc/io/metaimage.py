@@ -1,8 +1,7 @@
-"""MetaImage: header of `.mhd` / `.mha` <-> text, and the plain voxel layout of the database read without SimpleITK.
+"""MetaImage: header of `.mhd` / `.mha` <-> text.
 
-A plain image (uncompressed, little-endian, one component, only keys that are understood) is read with one
-`numpy.fromfile`: half the time and half the memory of SimpleITK and a copy. All others are left to SimpleITK after
-their header has been checked.
+A plain image (binary, one component, only keys that are understood) needs no SimpleITK, which takes twice the
+time and memory for it. All others are left to SimpleITK after their header has been checked.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
@@ -20,6 +18,8 @@ from vertloc.io.headers import StoredHeader, numbers, spatial_size, whole_number
 
 _LARGEST_HEADER = 65536
 _DTYPES = {
+    "MET_LONG": "<i4",  # 4 bytes on every machine; MET_INT, which follows, is the name that is written
+    "MET_ULONG": "<u4",
     "MET_CHAR": "<i1",
     "MET_UCHAR": "<u1",
     "MET_SHORT": "<i2",
@@ -35,8 +35,10 @@ _ELEMENT_TYPES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _PLAIN_KEYS = {
     *("ObjectType", "NDims", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "TransformMatrix", "Offset"),
     *("CenterOfRotation", "AnatomicalOrientation", "ElementSpacing", "DimSize", "ElementType", "ElementDataFile"),
+    "CompressedDataSize",
 }
-_SPACING_KEYS = ("ElementSpacing", "ElementSize")
+
+_VECTORS = ("CenterOfRotation", "Offset", "Origin", "Position", "ElementSpacing", "ElementSize")
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,6 @@ class MetaHeader:
     path: Path
     stored: StoredHeader
     fields: dict[str, str]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether `read_plain` may read the voxels."""
-        return (
-            set(self.fields) <= _PLAIN_KEYS
-            and {"TransformMatrix", "Offset", "ElementSpacing"} <= set(self.fields)
-            and self.fields["NDims"] == "3"
-            and self.fields["ElementType"] in _DTYPES
-            and self.fields.get("BinaryData") == "True"
-            and self.fields.get("BinaryDataByteOrderMSB", "False") == "False"
-            and self.fields.get("CompressedData", "False") == "False"
-        )
 
     def grid(self) -> Grid:
         """Return the grid of a plain image; ImageError for directions that are not orthonormal."""
@@ -83,55 +72,46 @@ class MetaHeader:
 
 
 def read_meta_header(path: Path) -> MetaHeader:
-    """Read and check the header of an `.mhd` or `.mha` file; the voxels need not be there yet.
+    """Read the header of an `.mhd` or `.mha` file; the voxels need not be there yet.
 
     Raises ImageError for what is not a MetaImage volume of numbers with a spacing, or names a data file elsewhere.
     """
     with path.open("rb") as file:
-        head = file.read(_LARGEST_HEADER)
-    fields, length = _parse(path, head)
+        fields, length = _parse(path, file.read(_LARGEST_HEADER))
     for key in ("NDims", "DimSize", "ElementType"):
         if key not in fields:
             raise ImageError(f"{path}: not a MetaImage header: no {key}")
-    (n_dims,) = whole_numbers(path, "NDims", fields["NDims"], 1)
-    size = whole_numbers(path, "DimSize", fields["DimSize"], n_dims)
-    spacing = [numbers(path, key, fields[key], n_dims) for key in _SPACING_KEYS if key in fields]
-    if not spacing:
-        raise ImageError(f"{path}: no ElementSpacing; without it nothing can be measured")
     if fields.get("ElementNumberOfChannels", "1") != "1":
         raise ImageError(f"{path}: expected one value a voxel, got {fields['ElementNumberOfChannels']} channels")
-    if fields.get("BinaryData", "True").lower() not in ("true", "1"):
+    if not _flag(fields, "BinaryData", "True"):
         raise ImageError(f"{path}: voxels as text (BinaryData = {fields['BinaryData']}) are not read")
-    item_bytes = _item_bytes(path, fields["ElementType"])
+    if fields["ElementType"] not in _DTYPES:
+        raise ImageError(f"{path}: expected one real number a voxel, got ElementType {fields['ElementType']!r}")
+    (n_dims,) = whole_numbers(path, "NDims", fields["NDims"], 1)
+    for key in _VECTORS:  # one number missing, and MetaIO takes it from the next line
+        numbers(path, key, fields.get(key, "0 " * n_dims), n_dims)
+    size = spatial_size(whole_numbers(path, "DimSize", fields["DimSize"], n_dims))
     data_path = _data_path(path, fields["ElementDataFile"])
-    is_compressed = fields.get("CompressedData", "False").lower() in ("true", "1")
-    offset = length if data_path == path else 0
-    (header_size,) = whole_numbers(path, "HeaderSize", fields.get("HeaderSize", "0"), 1)
+    is_big_endian = _flag(fields, "BinaryDataByteOrderMSB", "False")
     stored = StoredHeader(
-        spatial_size(size), spacing[0][: max(3, len(spatial_size(size)))], item_bytes, data_path,
-        offset + max(header_size, 0), is_compressed,
-    )  # fmt: skip
+        size=size,
+        spacing_mm=_spacing(path, fields, n_dims)[: len(size)],
+        dtype=np.dtype(_DTYPES[fields["ElementType"]]).newbyteorder(">" if is_big_endian else "<"),
+        data_path=data_path,
+        data_offset=length if data_path == path else _skipped_bytes(path, fields),
+        compression="zlib" if _flag(fields, "CompressedData", "False") else "none",
+        is_plain=_is_plain(fields),
+    )
     return MetaHeader(path, stored, fields)
 
 
-def read_plain(header: MetaHeader) -> NDArray[Any]:
-    """Read the voxels of a plain image, (z, y, x); its size must have been checked.
-
-    Raises ImageError if a separate data file is longer than the header says: then one of the two is wrong.
-    """
-    stored = header.stored
-    x, y, z = stored.size
-    surplus = stored.data_path.stat().st_size - stored.data_offset - stored.n_bytes
-    if surplus and stored.data_path != header.path:
-        raise ImageError(
-            f"{header.path}: {stored.size} voxels are {stored.n_bytes} bytes, but {stored.data_path.name}"
-            f" has {stored.n_bytes + surplus}"
-        )
-    dtype = np.dtype(_DTYPES[header.fields["ElementType"]])
-    voxels = np.fromfile(stored.data_path, dtype, x * y * z, offset=stored.data_offset)
-    if voxels.size != x * y * z:
-        raise ImageError(f"{header.path}: truncated: {stored.data_path.name} ended after {voxels.size} voxels")
-    return voxels.reshape(z, y, x)
+def _is_plain(fields: dict[str, str]) -> bool:
+    return (
+        set(fields) <= _PLAIN_KEYS
+        and {"TransformMatrix", "Offset", "ElementSpacing"} <= set(fields)
+        and fields["NDims"] == "3"
+        and fields.get("BinaryData") == "True"
+    )
 
 
 def format_meta_header(grid: Grid, dtype: np.dtype[Any], data_file: str) -> bytes:
@@ -184,12 +164,23 @@ def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:
     raise ImageError(f"{path}: not a MetaImage header: no ElementDataFile")
 
 
-def _item_bytes(path: Path, element_type: str) -> int:
-    if element_type in _DTYPES:
-        return np.dtype(_DTYPES[element_type]).itemsize
-    if element_type in ("MET_LONG", "MET_ULONG"):
-        return 4
-    raise ImageError(f"{path}: expected one real number a voxel, got ElementType {element_type!r}")
+def _flag(fields: dict[str, str], key: str, default: str) -> bool:
+    # As MetaIO: whatever starts like "true" or "1" is true.
+    return fields.get(key, default)[:1] in ("T", "t", "1")
+
+
+def _spacing(path: Path, fields: dict[str, str], n_dims: int) -> tuple[float, ...]:
+    for key in ("ElementSpacing", "ElementSize"):  # the second is what MetaIO takes without the first
+        if key in fields:
+            return numbers(path, key, fields[key], n_dims)
+    raise ImageError(f"{path}: no ElementSpacing; without it nothing can be measured")
+
+
+def _skipped_bytes(path: Path, fields: dict[str, str]) -> int:
+    (n,) = whole_numbers(path, "HeaderSize", fields.get("HeaderSize", "0"), 1)
+    if n < 0:
+        raise ImageError(f"{path}: expected HeaderSize to be 0 or more, got {n}")
+    return n
 
 
 def _data_path(path: Path, name: str) -> Path:

@@ -6,20 +6,25 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
+
 from vertloc.errors import ImageError
 from vertloc.io.headers import StoredHeader, numbers, spatial_size, whole_numbers
 
 _LARGEST_HEADER = 1 << 20
-_ITEM_BYTES = {
-    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
-    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
-    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
-    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t"), 4),
-    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "signed long long int"), 8),
-    **dict.fromkeys(("int64", "int64_t", "ulonglong", "unsigned long long", "unsigned long long int"), 8),
-    **dict.fromkeys(("uint64", "uint64_t", "double"), 8),
-    "float": 4,
+_NAMES = {
+    "i1": "signed char, int8, int8_t",
+    "u1": "uchar, unsigned char, uint8, uint8_t",
+    "i2": "short, short int, signed short, signed short int, int16, int16_t",
+    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "i4": "int, signed int, int32, int32_t",
+    "u4": "uint, unsigned int, uint32, uint32_t",
+    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, int64_t",
+    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "f4": "float",
+    "f8": "double",
 }
+_DTYPES = {name: np.dtype(dtype) for dtype, names in _NAMES.items() for name in names.split(", ")}
 
 
 def read_nrrd_header(path: Path) -> StoredHeader:
@@ -33,14 +38,18 @@ def read_nrrd_header(path: Path) -> StoredHeader:
             raise ImageError(f"{path}: not an NRRD header: no {key!r}")
     if "data file" in fields or "datafile" in fields:
         raise ImageError(f"{path}: NRRD with its voxels in other files is not read")
-    if fields["type"].lower() not in _ITEM_BYTES:
+    if fields["type"].lower() not in _DTYPES:
         raise ImageError(f"{path}: expected one real number a voxel, got NRRD type {fields['type']!r}")
     (n,) = whole_numbers(path, "dimension", fields["dimension"], 1)
     size = spatial_size(whole_numbers(path, "sizes", fields["sizes"], n))
-    spacing = _spacing(path, fields)
-    is_compressed = fields["encoding"].lower() != "raw"
-    item_bytes = _ITEM_BYTES[fields["type"].lower()]
-    return StoredHeader(size, spacing[: len(size)], item_bytes, path, length, is_compressed)
+    return StoredHeader(
+        size=size,
+        spacing_mm=_spacing(path, fields)[: len(size)],
+        dtype=_DTYPES[fields["type"].lower()],
+        data_path=path,
+        data_offset=length,
+        compression="none" if fields["encoding"].lower() == "raw" else "other",
+    )
 
 
 def _spacing(path: Path, fields: dict[str, str]) -> tuple[float, ...]:

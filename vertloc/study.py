@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from vertloc.batch import CaseResult, predict_cases, write_manifest
+from vertloc.batch import CaseResult, predict_cases, versions, write_manifest
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.config import Config
 from vertloc.evaluation.scores import Scores, evaluate
@@ -19,8 +20,9 @@ from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_grid, read_image
 from vertloc.io.lml import read_lml, write_lml
 from vertloc.model import Model, save_model
+from vertloc.report.gallery import gallery_html, score_entries
 from vertloc.report.overlay import draw_overlay
-from vertloc.report.tables import scores_csv, scores_json, scores_table, study_table
+from vertloc.report.tables import scores_csv, scores_json, study_table
 from vertloc.stages.shape_labelling import label_chain
 from vertloc.training import n_training_steps, train
 
@@ -55,7 +57,7 @@ def run_study(
 
     folds : two cohorts; command : the command line, for the manifests
     Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
-    table.md and overlays/<scan>.png.
+    table.md, overlays/<scan>.png and index.html, which shows them.
     """
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
@@ -75,10 +77,13 @@ def run_study(
     without = evaluate(folds[0].root, out / "lml-without-chain", scans)
     table = study_table(scores, without)
     write_bytes_atomically(out / "table.md", table.encode())
-    write_bytes_atomically(out / "scores.json", scores_json(scores, config.as_dict()).encode())
+    settings = {**_provenance(folds, seed), "configuration": config.as_dict()}
+    write_bytes_atomically(out / "scores.json", scores_json(scores, settings, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
     if overlays:
         _draw_overlays(cases, results, out / "overlays", progress)
+        page = gallery_html(out.name, score_entries(scores, "overlays"))
+        write_bytes_atomically(out / "index.html", page.encode())
     return Study(scores, without, results, table)
 
 
@@ -87,6 +92,14 @@ def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True
     n_cases = sum(len(fold.cases) for fold in folds)
     training = sum(n_training_steps(len(fold.cases), config) for fold in folds)
     return training + n_cases * (2 if overlays else 1)
+
+
+def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
+    """Say what the scores were measured on, beside the configuration."""
+    return {
+        "seed": seed,
+        "folds": [{"name": fold.name, "root": str(fold.root), "n_scans": len(fold.cases)} for fold in folds],
+    }
 
 
 def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], model: Model, out: Path) -> None:

@@ -180,17 +180,22 @@ def _read(path: Path, problems: list[str]) -> Centroids:
 
 
 def _true_files(truth_root: Path, pred_dir: Path, problems: list[str]) -> dict[str, Path]:
-    found = [path for path in sorted(truth_root.rglob("*.lml")) if not path.stem.endswith(RESULT_SUFFIX)]
+    found = [path for path in _landmark_files(truth_root) if not path.stem.endswith(RESULT_SUFFIX)]
     if pred_dir.resolve() != truth_root.resolve():
         found = [path for path in found if pred_dir.resolve() not in path.resolve().parents]
     return _by_scan(found, problems)
 
 
 def _predicted_files(pred_dir: Path, scans: Sequence[str] | None, problems: list[str]) -> dict[str, Path]:
-    found = sorted(pred_dir.rglob("*.lml"))
+    found = _landmark_files(pred_dir)
     if scans is not None:
         found = [path for path in found if path.stem.removesuffix(RESULT_SUFFIX) in scans]
     return _by_scan(found, problems)
+
+
+def _landmark_files(folder: Path) -> list[Path]:
+    """All `.lml` files below a folder; hidden ones are leftovers of other programs."""
+    return sorted(path for path in folder.rglob("*.lml") if not path.name.startswith("."))
 
 
 def _by_scan(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:

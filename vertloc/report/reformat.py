@@ -115,10 +115,11 @@ def reformat(
     origin = volume.grid.to_index(np.zeros(3))[0]
     first = volume.grid.to_index(start)
     aside_step, across_step = (volume.grid.to_index(np.eye(3)[axis])[0] - origin for axis in (aside_axis, across_axis))
-    index = first[:, None, :] + (pixel_mm * np.arange(columns))[:, None] * aside_step
+    aside_mm = pixel_mm * np.arange(columns)
+    index = np.stack([first[:, i, None] + aside_mm * aside_step[i] for i in range(3)])
     total, weight = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
     for offset_mm in _slab_offsets(slab_mm):
-        values, is_inside = _sample(volume, index + offset_mm * across_step)
+        values, is_inside = _sample(volume, index + (offset_mm * across_step)[:, None, None])
         total += np.where(is_inside, values, np.float32(0))
         weight += is_inside
     values_hu = np.where(weight > 0, total / np.maximum(weight, 1), np.float32(AIR_HU)).astype(np.float32)
@@ -138,11 +139,10 @@ def _slab_offsets(slab_mm: float) -> NDArray[np.float64]:
 
 
 def _sample(volume: Volume, index: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Sample at (rows, columns, 3) indices (z, y, x): values, and whether they lie inside the volume's faces."""
-    is_inside = np.all((index >= -0.5) & (index <= np.array(volume.voxels.shape) - 0.5), axis=-1)
-    values = map_coordinates(
-        volume.voxels, np.moveaxis(index, -1, 0), output=np.float32, order=1, mode="nearest", prefilter=False
-    )
+    """Sample at (3, rows, columns) indices (z, y, x): values, and whether they lie inside the volume's faces."""
+    last = np.array(volume.voxels.shape)[:, None, None] - 0.5
+    is_inside = np.all((index >= -0.5) & (index <= last), axis=0)
+    values = map_coordinates(volume.voxels, index, output=np.float32, order=1, mode="nearest", prefilter=False)
     return values, is_inside
 
 

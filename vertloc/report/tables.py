@@ -55,9 +55,12 @@ def scores_table(scores: Scores) -> str:
 
 
 def worst_scans(scores: Scores, n: int = 10) -> str:
-    """Markdown: the scans with the lowest identification rate, worst first; equal ones by their largest error."""
+    """Markdown: the scans with the lowest identification rate, worst first; equal ones by their largest error.
+
+    A scan without any prediction comes before those with one, a scan without annotation is left out.
+    """
     header = ("scan", "annotated", "identified", "missed", "not annotated", "error mm: mean", "largest", "shift")
-    ranked = sorted((scan for scan in scores.scans if scan.n), key=_badness)[:n]
+    ranked = sorted((scan for scan in scores.scans if scan.n), key=badness)[:n]
     rows = [
         (
             scan.scan,
@@ -73,6 +76,13 @@ def worst_scans(scores: Scores, n: int = 10) -> str:
     ]
     note = "Shift: levels by which most labels are named too low (+, as T2 for T1) or too high (-)."
     return f"## Worst scans\n\n{_markdown(header, rows)}\n\n{note}\n"
+
+
+def badness(scan: ScanScore) -> tuple[bool, float, float, str]:
+    """Return a sort key, worst first: by identification rate, then by largest error; without annotation last."""
+    largest = _largest(scan)
+    rate = scan.identification_rate if scan.n else 1.0
+    return (not scan.n, rate, -math.inf if math.isnan(largest) else -largest, scan.scan)
 
 
 def scores_csv(scores: Scores) -> str:
@@ -199,11 +209,6 @@ def _status(vertebra: VertebraScore) -> str:
     if vertebra.is_missed:
         return "missed"
     return "identified" if vertebra.is_identified else "wrong"
-
-
-def _badness(scan: ScanScore) -> tuple[float, float, str]:
-    largest = _largest(scan)
-    return (scan.identification_rate, math.inf if math.isnan(largest) else -largest, scan.scan)
 
 
 def _mean(scan: ScanScore) -> float:

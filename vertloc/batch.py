@@ -82,9 +82,7 @@ def predict_cases(
     return run_pieces(predict, len(cases), n_jobs)
 
 
-def _predict_case(
-    case: Case, model: Model, out: Path, n_threads: int, frame: Frame, preview: bool
-) -> CaseResult:
+def _predict_case(case: Case, model: Model, out: Path, n_threads: int, frame: Frame, preview: bool) -> CaseResult:
     image = str(case.image_path)
     start = time.perf_counter()
     try:

@@ -84,7 +84,8 @@ class Grid:
     def contains(self, world_mm: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each world point whether it lies inside the outermost voxels' faces."""
         index = self.to_index(world_mm)
-        return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=1)
+        inside: NDArray[np.bool_] = ((index >= -0.5) & (index <= np.array(self.shape) - 0.5)).all(axis=1)
+        return inside
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:

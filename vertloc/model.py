@@ -102,7 +102,7 @@ def load_model(path: Path | str) -> Model:
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a readable model file: {error}") from error
     try:
-        return _model(header, arrays, path)
+        return _model(header, arrays)
     except (KeyError, TypeError) as error:
         raise ModelError(f"{path}: the model lacks or garbles {error}") from error
     except (ConfigError, ValueError) as error:
@@ -141,7 +141,9 @@ def _read_header(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: the header does not describe a vertloc model")
     if header.get("format_version") != FORMAT_VERSION:
         found = header.get("format_version")
-        raise ModelError(f"{path}: format version {found!r}, this vertloc reads {FORMAT_VERSION}; train the model again")
+        raise ModelError(
+            f"{path}: format version {found!r}, this vertloc reads {FORMAT_VERSION}; train the model again"
+        )
     if header.get("labels") != list(VERTEBRAE):
         raise ModelError(f"{path}: the label table differs from C1 ... S2")
     return header
@@ -183,7 +185,7 @@ def _refuse_lying_shape(data: bytes) -> None:
         raise ValueError(f"shape {shape} of {dtype} needs {promised} bytes, found {len(data) - stream.tell()}")
 
 
-def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path) -> Model:
+def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     config = config_from_dict(header["config"], "its configuration")
     raw = header["provenance"]
     provenance = Provenance(
@@ -224,9 +226,7 @@ def _forest(arrays: dict[str, NDArray[Any]], prefix: str, columns: int) -> FlatF
     return FlatForest(roots, children, features, thresholds, leaf_values, pool)
 
 
-def _refuse_what_is_no_tree(
-    roots: NDArray[np.int64], children: NDArray[np.int32], n_leaves: int, prefix: str
-) -> None:
+def _refuse_what_is_no_tree(roots: NDArray[np.int64], children: NDArray[np.int32], n_leaves: int, prefix: str) -> None:
     n_nodes = len(children)
     if len(roots) == 0 or roots[0] != 0 or (np.diff(roots) <= 0).any() or roots[-1] >= n_nodes:
         raise ValueError(f"{prefix}/roots: not the rising first nodes of trees among {n_nodes} nodes")
@@ -250,9 +250,7 @@ def _refuse_what_is_no_tree(
             raise ValueError(f"{prefix}/children: deeper than {STACK_ROWS - 1} levels")
 
 
-def _checked(
-    arrays: dict[str, NDArray[Any]], name: str, dtype: type, shape: tuple[int | None, ...]
-) -> NDArray[Any]:
+def _checked(arrays: dict[str, NDArray[Any]], name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Return an array of the wanted type and shape with finite values; None in `shape` allows any length."""
     if name not in arrays:
         raise ValueError(f"{name} is missing")

@@ -117,9 +117,7 @@ def _grow_classifier(
         lambda i: draw_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
     )
     weights = class_weights(samples, config.sampling)
-    grown = grow_classification_forest(
-        scans, samples, weights, config.features, config.forest, seed, n_jobs, progress
-    )
+    grown = grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
     return grown.forest
 
 
@@ -141,7 +139,9 @@ def _grow_centre_forest(
 
 def _generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:
     """One generator a scan. A scan's samples do not depend on the other scans."""
-    return [np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(n)]
+    return [
+        np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(n)
+    ]
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ def naive_mean_of_linear_interpolant(values, spacing_in, n_out, spacing_out, ste
     edges = (n_in - 1) / 2 + (np.arange(n_out + 1) - n_out / 2) * spacing_out / spacing_in
     edges = np.clip(edges, -0.5, n_in - 0.5)
     out = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         x = low + (np.arange(steps) + 0.5) / steps * (high - low)
         out.append(np.interp(x, np.arange(n_in), values).mean())
     return np.array(out)

@@ -14,7 +14,9 @@ Find and name the vertebrae in spine CT scans with random forests.
 A full experiment on annotated scans takes one command, `vertloc study`. Step by step it is `train` on one fold file,
 `predict` on the other, and `evaluate`. No data at hand? `vertloc phantom` makes a synthetic cohort."""
 
-_EXIT_CODES = "exit codes: 0 all well; 1 some cases failed; 2 nothing could be done (arguments, configuration, model, data)"
+_EXIT_CODES = (
+    "exit codes: 0 all well; 1 some cases failed; 2 nothing could be done (arguments, configuration, model, data)"
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -41,7 +43,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
         commands,
         "train",
         "learn a model from annotated scans",
-        "Learn a model from the annotated scans that the fold files name (without fold files: from all scans below DIR).",
+        "Learn a model from the annotated scans that the fold files name, or from all scans below DIR.",
         "vertloc train --data spine-db --folds fold2-miccai2013.txt --config configs/default.yaml --out model-2.npz",
     )
     _add_data(parser, required=True)
@@ -84,15 +86,18 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
         "score results against annotations",
         "Print identification rates and localization errors by region. A vertebra is identified if the point with its"
         " label lies within 20 mm of it and no other annotated vertebra is nearer.",
-        "vertloc evaluate --truth spine-db --pred results --json scores.json",
+        "vertloc evaluate --truth spine-db --pred results --folds fold1-miccai2013.txt --json scores.json",
     )
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="searched for annotated <scan>.lml")
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="holds the <scan>.lml to score")
     parser.add_argument(
-        "--scans",
-        choices=("all", "predicted"),
-        default="all",
-        help="score all annotated scans (the default; one without a result counts as missed), or those with a result",
+        "--folds",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="score only the scans that these fold files name (default: every annotated scan; one without a result"
+        " counts as missed)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write one row per vertebra as CSV")

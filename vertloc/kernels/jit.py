@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 def kernel(function: Function) -> Function:
     """Compile a function: cached on disk, without the interpreter lock, without fastmath."""
-    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
+    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return cast(Function, compiled)
 
 
 def run_pieces(work: Callable[[int], Result], n_pieces: int, n_threads: int) -> list[Result]:

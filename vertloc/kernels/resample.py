@@ -30,7 +30,7 @@ def resample_slices(
     """
     first_z, first_y, first_x = first
     weights_z, weights_y, weights_x = weights
-    n_z, n_y, n_x = voxels.shape
+    n_x = voxels.shape[2]
     row = np.empty(n_x, np.float32)
     for z in range(z_from, z_to):
         for y in range(out.shape[1]):

@@ -25,8 +25,16 @@ _CSV_COLUMNS = (
 )
 
 
-def scores_table(scores: Scores) -> str:
-    """Markdown: our scores by region, what the scans as a whole look like, and the published rows beside."""
+def study_table(scores: Scores, without_chain: Scores) -> str:
+    """Markdown: the scores of a study beside those without the shape step, the published rows, and the worst scans."""
+    return "\n\n".join((scores_table(scores, without_chain).rstrip(), published_table(), worst_scans(scores)))
+
+
+def scores_table(scores: Scores, without_chain: Scores | None = None) -> str:
+    """Markdown: scores by region, and what the scans as a whole look like.
+
+    without_chain : scores of the same scans without the shape step, for one more row
+    """
     header = (
         "vertebrae",
         "annotated",
@@ -40,6 +48,8 @@ def scores_table(scores: Scores) -> str:
     )
     rows = [_summary_row(region, scores.summary(region)) for region in ALL_REGIONS]
     rows.append(_summary_row(f"scans with at most {SMALL_SCAN}", scores.small.summary()))
+    if without_chain is not None:
+        rows.append(_summary_row("all, without the chain", without_chain.summary("all")))
     parts = [
         "## Scores",
         _markdown(header, rows),
@@ -47,10 +57,9 @@ def scores_table(scores: Scores) -> str:
         "away; a missed vertebra counts as wrong. Errors are over the vertebrae that have a prediction of their name. "
         "Not annotated: predicted names that are not annotated in the scan. Interval: bootstrap over patients.",
         _markdown(("scans", "number"), _scan_rows(scores)),
-        _published_table(),
     ]
     if scores.without_truth:
-        parts.insert(4, f"Predicted, but without annotation: {', '.join(scores.without_truth)}.")
+        parts.append(f"Predicted, but without annotation: {', '.join(scores.without_truth)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,7 +157,8 @@ def _scan_rows(scores: Scores) -> list[tuple[str, ...]]:
     return rows + [(f"with most labels shifted by {shift:+d}", str(n)) for shift, n in scores.shifts.items()]
 
 
-def _published_table() -> str:
+def published_table() -> str:
+    """Markdown: what others published on the Microsoft database."""
     header = ("method", "reference", "scans", "identified %", "cervical", "thoracic", "lumbar", "error mm: mean", "std")
     text = (
         "## Published results\n\n"

@@ -170,7 +170,7 @@ def _modes(
 
 
 def _nearest_first(rank: int, reach: int) -> list[int]:
-    """The vertebra itself, then its neighbours by distance."""
+    """Order the vertebra itself and its neighbours by distance."""
     near = [k for k in range(rank - reach, rank + reach + 1) if 0 <= k < len(VERTEBRAE)]
     return sorted(near, key=lambda k: (abs(k - rank), k))
 

@@ -12,6 +12,7 @@ extrapolated, and samples near them lose their say as background in proportion t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,8 @@ def label_width_mm2(rank: int, settings: DenseLabelSettings) -> float:
 
 def _phi(points_mm: Points, centroid_mm: Points, label: str, settings: DenseLabelSettings) -> NDArray[np.float32]:
     squared = ((points_mm - centroid_mm) ** 2).sum(axis=1)
-    return np.exp(-squared / label_width_mm2(RANK[label], settings)).astype(np.float32)
+    phi: NDArray[np.float32] = np.exp(-squared / label_width_mm2(RANK[label], settings)).astype(np.float32)
+    return phi
 
 
 def expected_unannotated(centroids: Centroids, settings: DenseLabelSettings) -> Points:
@@ -90,10 +92,10 @@ def expected_unannotated(centroids: Centroids, settings: DenseLabelSettings) -> 
 
 
 def _ghosts(centroids: Centroids, settings: DenseLabelSettings) -> list[tuple[str, Points]]:
-    """Expected centroids of vertebrae that nobody annotated: variants, gaps, and the chain's continuation."""
+    """List expected centroids of vertebrae that nobody annotated: variants, gaps, and the chain's continuation."""
     ghosts = [("L5" if label == "L6" else "T12", point) for label, point in centroids if label not in RANK]
     known = [(RANK[label], point) for label, point in centroids if label in RANK]
-    for (upper, above), (lower, below) in zip(known, known[1:], strict=False):
+    for (upper, above), (lower, below) in pairwise(known):
         for rank in range(upper + 1, lower):
             share = (rank - upper) / (lower - upper)
             ghosts.append((VERTEBRAE[rank], above + share * (below - above)))

@@ -1,0 +1,39 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make their own virtual environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+DEMO_PATIENTS := 16
+
+.PHONY: demo test check format bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed 1 --coarse
+	$(BIN)/vertloc study --data $(DEMO)/cohort --folds $(DEMO)/cohort/fold1.txt $(DEMO)/cohort/fold2.txt \
+	  --config configs/demo.yaml --out $(DEMO)/study
+	@echo "The table is in $(DEMO)/study/table.md, the landmarks in $(DEMO)/study/lml, the pictures in $(DEMO)/study/index.html"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python scripts/bench.py --out bench.json
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

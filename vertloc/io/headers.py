@@ -92,7 +92,8 @@ def _check_data_file(path: Path, header: StoredHeader) -> None:
 def numbers(path: Path, key: str, text: str, n: int | None = None) -> tuple[float, ...]:
     """Read numbers parted by white space; ImageError if one is no number, or there are not `n` of them."""
     try:
-        values = tuple(float(word) for word in text.encode("ascii").split())
+        # Python alone reads 1_0 and digits of other scripts as numbers.
+        values = tuple(float(word) for word in text.replace("_", "?").encode("ascii").split())
     except ValueError:
         raise ImageError(f"{path}: expected numbers for {key}, got {text[:80]!r}") from None
     if n is not None and len(values) != n:

@@ -44,9 +44,9 @@ def is_image_path(path: Path) -> bool:
 
 
 def scan_name(path: Path) -> str:
-    """Return the scan identifier: the file name without its image suffix (`.nii.gz` is one suffix)."""
+    """Return the scan identifier: the file name without its image suffix, if it has one (`.nii.gz` is one)."""
     suffix = _suffix(path)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    return path.name[: -len(suffix)] if suffix else path.name
 
 
 def read_image(path: str | Path) -> Volume:
@@ -93,7 +93,8 @@ def write_image(volume: Volume, path: str | Path) -> None:
     """Write a volume in the format of the suffix of `path`; the same volume always gives the same bytes.
 
     `.mhd` writes `<name>.raw` beside it; both appear whole, the header last. Parent folders are created.
-    Raises ImageError for another suffix, ValueError for a number type that the format does not have.
+    Raises ImageError for another suffix or a name that SimpleITK refuses, ValueError for a number type that the format
+    does not have.
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -155,7 +156,7 @@ def _asked(path: Path, question: Callable[[], Any]) -> Any:
         complaint = (
             re.sub(r"^(ITK ERROR|sitk::ERROR): (\w+\(0x[0-9a-f]+\): )?", "", lines[-1]) if lines else "no reason"
         )
-        raise ImageError(f"{path}: SimpleITK cannot read it: {complaint}") from None
+        raise ImageError(f"{path}: SimpleITK refuses it: {complaint}") from None
 
 
 def _grid_from_simpleitk(path: Path, header: StoredHeader) -> Grid:
@@ -235,7 +236,7 @@ def _write_with_simpleitk(volume: Volume, path: Path, compress: bool) -> None:
     image.SetOrigin(volume.grid.origin_mm)
     image.SetDirection(volume.grid.direction)
     with temporary_beside(path) as temporary:
-        sitk.WriteImage(image, str(temporary), compress)
+        _asked(path, lambda: sitk.WriteImage(image, str(temporary), compress))
 
 
 def _suffix(path: Path) -> str | None:

@@ -139,7 +139,8 @@ def format_meta_header(grid: Grid, dtype: np.dtype[Any], data_file: str) -> byte
 
 
 def _join(values: Any) -> str:
-    return " ".join(repr(float(v)).removesuffix(".0") for v in values)
+    # Adding 0 turns -0 into 0.
+    return " ".join(repr(float(v) + 0.0).removesuffix(".0") for v in values)
 
 
 def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:

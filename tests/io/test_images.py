@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import os
 import struct
 import subprocess
 import sys
@@ -289,6 +290,7 @@ def test_the_header_that_the_refusals_change_is_good(tmp_path):
         ({"ElementType": "MET_SHORT_ARRAY"}, "expected one real number a voxel"),
         ({"ElementNumberOfChannels": "3"}, "expected one value a voxel, got 3 channels"),
         ({"BinaryData": "False"}, "voxels as text"),
+        ({"CompressedData": "=True"}, "expected True or False for CompressedData"),
         ({"ElementDataFile": "../x.raw"}, "same folder"),
         ({"ElementDataFile": "/etc/passwd"}, "same folder"),
         ({"ElementDataFile": "..\\x.raw"}, "same folder"),
@@ -421,6 +423,24 @@ def test_colour_flat_and_missing_files_and_folders_are_refused(tmp_path):
         read_image(tmp_path / "folder.mhd")
     with pytest.raises(ImageError, match="expected an image ending in"):
         read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_an_error_of_the_disk_is_an_image_error(tmp_path, monkeypatch, error):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    path = mhd(tmp_path)
+    monkeypatch.setattr(np, "fromfile", fail)
+    with pytest.raises(ImageError, match=rf"x\.mhd: cannot be read: {error.strerror}"):
+        read_image(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_data_file_without_permission_is_refused_by_its_header(tmp_path):
+    path = mhd(tmp_path)
+    (tmp_path / "x.raw").chmod(0)
+    assert_refused(path, "no permission to read x.raw")
 
 
 @settings(deadline=None, max_examples=150)

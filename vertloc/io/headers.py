@@ -7,6 +7,7 @@ and allocates whatever a header asks for, so each format's header is read here f
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def _check_data_file(path: Path, header: StoredHeader) -> None:
     data = header.data_path
     if not data.is_file():
         raise ImageError(f"{path}: its data file {data.name} is missing")
+    if not os.access(data, os.R_OK):
+        raise ImageError(f"{path}: no permission to read {data.name}")
     wanted = f"{header.size} voxels of {header.dtype.name} are {header.n_bytes} bytes"
     if header.compression != "none":
         if data.stat().st_size * _LARGEST_COMPRESSION < header.n_bytes:

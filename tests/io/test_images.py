@@ -243,7 +243,8 @@ def mhd(tmp_path, n_bytes=120, **changes):
         "ElementDataFile": "x.raw",
     } | changes
     keys["ElementDataFile"] = keys.pop("ElementDataFile")  # nothing is read after it
-    (tmp_path / "x.mhd").write_text("".join(f"{key} = {value}\n" for key, value in keys.items() if value is not None))
+    text = "".join(f"{key} = {value}\n" for key, value in keys.items() if value is not None)
+    (tmp_path / "x.mhd").write_bytes(text.encode("latin-1"))
     (tmp_path / "x.raw").write_bytes(bytes(n_bytes))
     return tmp_path / "x.mhd"
 
@@ -271,6 +272,7 @@ def test_the_header_that_the_refusals_change_is_good(tmp_path):
         ({"ElementSpacing": "1 1 thick"}, "expected numbers for ElementSpacing"),
         ({"ElementSpacing": "1 1 1_0"}, "expected numbers for ElementSpacing"),
         ({"ElementSpacing": None}, "no ElementSpacing"),
+        ({"Offset": "\N{NO-BREAK SPACE} 0 0 0"}, "expected numbers for Offset"),
         ({"CenterOfRotation": "0"}, "expected 3 numbers for CenterOfRotation"),
         ({"TransformMatrix": "0 0 0 0 1 0 0 0 1"}, "orthonormal"),
         ({"TransformMatrix": "1 0.5 0 0 1 0 0 0 1"}, "orthonormal"),

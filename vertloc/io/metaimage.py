@@ -150,13 +150,15 @@ def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:
     while position < len(head):
         end = head.find(b"\n", position)
         end = len(head) if end < 0 else end
-        line = head[position:end].decode("latin-1").strip()
+        line = head[position:end].strip()
         position = end + 1
         if not line:
             continue
-        key, equals, value = (part.strip() for part in line.partition("="))
+        # Stripped as bytes: text would lose white space beyond ASCII too, which is none to MetaIO.
+        key, equals, value = (part.strip().decode("latin-1") for part in line.partition(b"="))
         if not equals or not key.isidentifier():
-            raise ImageError(f"{path}: not a MetaImage header: expected 'Key = value', got {line[:60]!r}")
+            got = line[:60].decode("latin-1")
+            raise ImageError(f"{path}: not a MetaImage header: expected 'Key = value', got {got!r}")
         if key in fields:
             raise ImageError(f"{path}: {key} stands twice in the header")
         fields[key] = value

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertloc.geometry import Grid
@@ -21,6 +21,7 @@ def test_an_array_that_does_not_fit_its_grid_is_refused():
         Volume(np.zeros((4, 3, 2)), Grid((2, 3, 4), (1, 1, 1)), "4533808")
 
 
+@settings(deadline=None)
 @given(
     axes=st.permutations(range(3)),
     signs=st.tuples(*[st.sampled_from((-1.0, 1.0))] * 3),

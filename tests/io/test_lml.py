@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertloc.centroids import Centroids
@@ -40,6 +40,7 @@ def test_points_are_local_and_read_as_written(tmp_path):
     np.testing.assert_array_equal(centroids["C7"], [-0.5, 1234.57, 559.182])
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from((*VERTEBRAE, *VARIANTS)),
@@ -138,6 +139,7 @@ def test_a_missing_file_and_a_folder_are_lml_errors(tmp_path):
         read_lml(tmp_path)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_centroids_or_an_lml_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("lml") / "x.lml"

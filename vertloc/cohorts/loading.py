@@ -30,7 +30,7 @@ def load_cohort(data: Path, fold_file: Path | None = None, need_lml: bool = True
     wanted = [files for files in found.values() if files.images or need_lml]
     if not wanted:
         problems.append(f"{data}: no image found in this folder or below")
-    cases = _cases([(files, str(data)) for files in wanted], need_lml, problems)
+    cases = _cases([(files, "") for files in wanted], need_lml, problems)
     _raise_if_any(problems)
     return Cohort(data.resolve().name, data, cases)
 
@@ -44,12 +44,12 @@ def load_folds(data: Path, fold_files: Sequence[Path], need_lml: bool = True) ->
     found = find_scans(data)
     problems: list[str] = []
     cohorts, lines = [], []
-    for path in fold_files:
+    for path, name in zip(fold_files, _fold_names(fold_files), strict=True):
         entries = _read(path, problems)
         lines.append(entries)
         known = [(found[entry.scan], entry.where) for entry in entries if entry.scan in found]
         problems += [f"{e.where}: scan {e.scan} is not in {data}" for e in entries if e.scan not in found]
-        cohorts.append(Cohort(_fold_name(path, fold_files), data, _cases(known, need_lml, problems)))
+        cohorts.append(Cohort(name, data, _cases(known, need_lml, problems)))
     problems += _shared(cohorts, lines)
     _raise_if_any(problems)
     return tuple(cohorts)
@@ -73,10 +73,13 @@ def _read(path: Path, problems: list[str]) -> list[FoldLine]:
 
 
 def _cases(wanted: Sequence[tuple[ScanFiles, str]], need_lml: bool, problems: list[str]) -> tuple[Case, ...]:
-    """Make a case of each scan that has an image; `problems` is extended."""
+    """Make a case of each scan that has an image; `problems` is extended.
+
+    wanted : files of a scan and the line that names it, "" if none does
+    """
     cases = []
     for files, where in wanted:
-        problems += [f"{where}: {problem}" for problem in _problems(files, need_lml)]
+        problems += [f"{where}: {problem}" if where else problem for problem in _problems(files, need_lml)]
         if files.images:
             image = files.images[0]
             cases.append(Case(files.scan, patient_of(image), image, files.annotation()))
@@ -126,9 +129,10 @@ def _shared(cohorts: Sequence[Cohort], lines: Sequence[Sequence[FoldLine]]) -> l
     return problems
 
 
-def _fold_name(path: Path, fold_files: Sequence[Path]) -> str:
-    """Return the stem of a fold file; the whole name if another one has the same stem."""
-    return path.stem if sum(other.stem == path.stem for other in fold_files) == 1 else path.name
+def _fold_names(fold_files: Sequence[Path]) -> list[str]:
+    """Return the stems of the fold files, numbered where they are the same: results are filed under them."""
+    stems = [path.stem for path in fold_files]
+    return [stem if stems.count(stem) == 1 else f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]
 
 
 def _raise_if_any(problems: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ and allocates whatever a header asks for, so each format's header is read here f
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def _check_data_file(path: Path, header: StoredHeader) -> None:
     data = header.data_path
     if not data.is_file():
         raise ImageError(f"{path}: its data file {data.name} is missing")
+    if not os.access(data, os.R_OK):
+        raise ImageError(f"{path}: no permission to read {data.name}")
     wanted = f"{header.size} voxels of {header.dtype.name} are {header.n_bytes} bytes"
     if header.compression != "none":
         if data.stat().st_size * _LARGEST_COMPRESSION < header.n_bytes:
@@ -92,7 +95,8 @@ def _check_data_file(path: Path, header: StoredHeader) -> None:
 def numbers(path: Path, key: str, text: str, n: int | None = None) -> tuple[float, ...]:
     """Read numbers parted by white space; ImageError if one is no number, or there are not `n` of them."""
     try:
-        values = tuple(float(word) for word in text.encode("ascii").split())
+        # Python alone reads 1_0 and digits of other scripts as numbers.
+        values = tuple(float(word) for word in text.replace("_", "?").encode("ascii").split())
     except ValueError:
         raise ImageError(f"{path}: expected numbers for {key}, got {text[:80]!r}") from None
     if n is not None and len(values) != n:

@@ -7,8 +7,8 @@ array keeps its stored order, number type and grid; nothing is resampled or reor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ def is_image_path(path: Path) -> bool:
 
 
 def scan_name(path: Path) -> str:
-    """Return the scan identifier: the file name without its image suffix (`.nii.gz` is one suffix)."""
+    """Return the scan identifier: the file name without its image suffix, if it has one (`.nii.gz` is one)."""
     suffix = _suffix(path)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    return path.name[: -len(suffix)] if suffix else path.name
 
 
 def read_image(path: str | Path) -> Volume:
@@ -56,14 +56,15 @@ def read_image(path: str | Path) -> Volume:
     voxel on a grid with positive spacing and orthonormal directions.
     """
     path = Path(path)
-    header, grid = _checked_header(path)
-    grid = grid or _grid_from_simpleitk(path, header)
-    if header.is_plain:
-        voxels = read_stored_voxels(path, header)
-        _check_voxels(voxels, str(path))
-        return Volume(voxels, grid, scan_name(path))
-    if header.compression in ("gzip", "zlib"):  # SimpleITK would not notice damage
-        read_stored_voxels(path, header)
+    with _system_errors_as_image_errors(path):
+        header, grid = _checked_header(path)
+        grid = grid or _grid_from_simpleitk(path, header)
+        if header.is_plain:
+            voxels = read_stored_voxels(path, header)
+            _check_voxels(voxels, str(path))
+            return Volume(voxels, grid, scan_name(path))
+        if header.compression in ("gzip", "zlib"):  # SimpleITK would not notice damage
+            read_stored_voxels(path, header)
     return _volume(_asked(path, _reader(path).Execute), scan_name(path), str(path))
 
 
@@ -73,8 +74,9 @@ def read_grid(path: str | Path) -> Grid:
     Raises ImageError for whatever `read_image` would refuse without looking at the voxels, truncated files included.
     """
     path = Path(path)
-    header, grid = _checked_header(path)
-    check_stored_length(path, header)
+    with _system_errors_as_image_errors(path):
+        header, grid = _checked_header(path)
+        check_stored_length(path, header)
     return grid or _grid_from_simpleitk(path, header)
 
 
@@ -93,7 +95,8 @@ def write_image(volume: Volume, path: str | Path) -> None:
     """Write a volume in the format of the suffix of `path`; the same volume always gives the same bytes.
 
     `.mhd` writes `<name>.raw` beside it; both appear whole, the header last. Parent folders are created.
-    Raises ImageError for another suffix, ValueError for a number type that the format does not have.
+    Raises ImageError for another suffix or a name that SimpleITK refuses, ValueError for a number type that the format
+    does not have.
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -117,14 +120,19 @@ def _checked_header(path: Path) -> tuple[StoredHeader, Grid | None]:
         raise ImageError(f"{path}: expected an image file, got a folder")
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
+    if suffix in (".mhd", ".mha"):
+        meta = read_meta_header(path)
+        check_header(path, meta.stored)
+        return meta.stored, meta.grid() if meta.stored.is_plain else None
+    header = read_nrrd_header(path) if suffix == ".nrrd" else read_nifti_header(path)
+    check_header(path, header)
+    return header, None
+
+
+@contextmanager
+def _system_errors_as_image_errors(path: Path) -> Iterator[None]:
     try:
-        if suffix in (".mhd", ".mha"):
-            meta = read_meta_header(path)
-            check_header(path, meta.stored)
-            return meta.stored, meta.grid() if meta.stored.is_plain else None
-        header = read_nrrd_header(path) if suffix == ".nrrd" else read_nifti_header(path)
-        check_header(path, header)
-        return header, None
+        yield
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -155,7 +163,7 @@ def _asked(path: Path, question: Callable[[], Any]) -> Any:
         complaint = (
             re.sub(r"^(ITK ERROR|sitk::ERROR): (\w+\(0x[0-9a-f]+\): )?", "", lines[-1]) if lines else "no reason"
         )
-        raise ImageError(f"{path}: SimpleITK cannot read it: {complaint}") from None
+        raise ImageError(f"{path}: SimpleITK refuses it: {complaint}") from None
 
 
 def _grid_from_simpleitk(path: Path, header: StoredHeader) -> Grid:
@@ -235,7 +243,7 @@ def _write_with_simpleitk(volume: Volume, path: Path, compress: bool) -> None:
     image.SetOrigin(volume.grid.origin_mm)
     image.SetDirection(volume.grid.direction)
     with temporary_beside(path) as temporary:
-        sitk.WriteImage(image, str(temporary), compress)
+        _asked(path, lambda: sitk.WriteImage(image, str(temporary), compress))
 
 
 def _suffix(path: Path) -> str | None:

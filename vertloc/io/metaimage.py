@@ -83,7 +83,7 @@ def read_meta_header(path: Path) -> MetaHeader:
             raise ImageError(f"{path}: not a MetaImage header: no {key}")
     if fields.get("ElementNumberOfChannels", "1") != "1":
         raise ImageError(f"{path}: expected one value a voxel, got {fields['ElementNumberOfChannels']} channels")
-    if not _flag(fields, "BinaryData", "True"):
+    if not _flag(path, fields, "BinaryData", "True"):
         raise ImageError(f"{path}: voxels as text (BinaryData = {fields['BinaryData']}) are not read")
     if fields["ElementType"] not in _DTYPES:
         raise ImageError(f"{path}: expected one real number a voxel, got ElementType {fields['ElementType']!r}")
@@ -92,14 +92,14 @@ def read_meta_header(path: Path) -> MetaHeader:
         numbers(path, key, fields.get(key, "0 " * n_dims), n_dims)
     size = spatial_size(whole_numbers(path, "DimSize", fields["DimSize"], n_dims))
     data_path = _data_path(path, fields["ElementDataFile"])
-    is_big_endian = _flag(fields, "BinaryDataByteOrderMSB", "False")
+    is_big_endian = _flag(path, fields, "BinaryDataByteOrderMSB", "False")
     stored = StoredHeader(
         size=size,
         spacing_mm=_spacing(path, fields, n_dims)[: len(size)],
         dtype=np.dtype(_DTYPES[fields["ElementType"]]).newbyteorder(">" if is_big_endian else "<"),
         data_path=data_path,
         data_offset=length if data_path == path else _skipped_bytes(path, fields),
-        compression="zlib" if _flag(fields, "CompressedData", "False") else "none",
+        compression="zlib" if _flag(path, fields, "CompressedData", "False") else "none",
         is_plain=_is_plain(fields),
     )
     return MetaHeader(path, stored, fields)
@@ -139,7 +139,8 @@ def format_meta_header(grid: Grid, dtype: np.dtype[Any], data_file: str) -> byte
 
 
 def _join(values: Any) -> str:
-    return " ".join(repr(float(v)).removesuffix(".0") for v in values)
+    # Adding 0 turns -0 into 0.
+    return " ".join(repr(float(v) + 0.0).removesuffix(".0") for v in values)
 
 
 def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:
@@ -149,13 +150,15 @@ def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:
     while position < len(head):
         end = head.find(b"\n", position)
         end = len(head) if end < 0 else end
-        line = head[position:end].decode("latin-1").strip()
+        line = head[position:end].strip()
         position = end + 1
         if not line:
             continue
-        key, equals, value = (part.strip() for part in line.partition("="))
+        # Stripped as bytes: text would lose white space beyond ASCII too, which is none to MetaIO.
+        key, equals, value = (part.strip().decode("latin-1") for part in line.partition(b"="))
         if not equals or not key.isidentifier():
-            raise ImageError(f"{path}: not a MetaImage header: expected 'Key = value', got {line[:60]!r}")
+            got = line[:60].decode("latin-1")
+            raise ImageError(f"{path}: not a MetaImage header: expected 'Key = value', got {got!r}")
         if key in fields:
             raise ImageError(f"{path}: {key} stands twice in the header")
         fields[key] = value
@@ -164,9 +167,11 @@ def _parse(path: Path, head: bytes) -> tuple[dict[str, str], int]:
     raise ImageError(f"{path}: not a MetaImage header: no ElementDataFile")
 
 
-def _flag(fields: dict[str, str], key: str, default: str) -> bool:
-    # As MetaIO: whatever starts like "true" or "1" is true.
-    return fields.get(key, default)[:1] in ("T", "t", "1")
+def _flag(path: Path, fields: dict[str, str], key: str, default: str) -> bool:
+    value = fields.get(key, default)
+    if value.lower() not in ("true", "t", "1", "false", "f", "0"):
+        raise ImageError(f"{path}: expected True or False for {key}, got {value[:60]!r}")
+    return value.lower() in ("true", "t", "1")
 
 
 def _spacing(path: Path, fields: dict[str, str], n_dims: int) -> tuple[float, ...]:

@@ -76,7 +76,7 @@ def _head(path: Path) -> tuple[bytes, bool]:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 return unpacked.read(_HEADER_BYTES), True
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ImageError(f"{path}: damaged gzip file: {error}") from None
+            raise ImageError(f"{path}: damaged or truncated: {error}") from None
 
 
 def _byte_order(path: Path, head: bytes) -> str:

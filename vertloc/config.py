@@ -22,6 +22,8 @@ from vertloc.stages.centroid_density import DensitySettings
 from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.dense_labels import DenseLabelSettings
 from vertloc.stages.forest_growing import ForestSettings
+from vertloc.stages.naming import NamingSettings
+from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.posterior import PosteriorSettings
 from vertloc.stages.preprocess import PreprocessSettings
 from vertloc.stages.sampling import SamplingSettings
@@ -48,11 +50,26 @@ class Config:
             n_trees=12, max_depth=20, min_samples_leaf=8, features_per_tree=300, features_per_node=60
         )
     )
+    naming_features: ContextFeatureSettings = field(
+        default_factory=lambda: ContextFeatureSettings(largest_offset_mm=110.0, largest_size_mm=45.0)
+    )
+    naming_samples: NamingSampleSettings = field(default_factory=NamingSampleSettings)
+    naming_forest: ForestSettings = field(
+        default_factory=lambda: ForestSettings(
+            n_trees=80,
+            max_depth=24,
+            min_samples_leaf=3,
+            features_per_tree=400,
+            features_per_node=80,
+            patient_share=1.0,
+        )
+    )
     posterior: PosteriorSettings = field(default_factory=PosteriorSettings)
     centre_votes: CentreVoteSettings = field(default_factory=CentreVoteSettings)
     density: DensitySettings = field(default_factory=DensitySettings)
     shape_model: ShapeModelSettings = field(default_factory=ShapeModelSettings)
     shape: ShapeSettings = field(default_factory=ShapeSettings)
+    naming: NamingSettings = field(default_factory=NamingSettings)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values: what YAML or JSON would hold."""
@@ -111,5 +128,5 @@ def _unknown_keys(data: dict[Any, Any], kind: type, prefix: str) -> list[str]:
             near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)
             problems.append(f"{prefix}{key}: unknown key; the nearest known one is {prefix}{near[0]}")
         elif dataclasses.is_dataclass(types[key]) and isinstance(value, dict):
-            problems += _unknown_keys(value, types[key], f"{prefix}{key}.")  # type: ignore[arg-type]
+            problems += _unknown_keys(value, types[key], f"{prefix}{key}.")
     return problems

@@ -59,7 +59,7 @@ class Grid:
 
     def index_to_local(self, index: ArrayLike) -> Points:
         """Turn indices (z, y, x) into local points (x, y, z) mm; (n, 3) or (3,) in, (n, 3) out."""
-        return _rows(index)[:, ::-1] * np.array(self.spacing_mm)
+        return _rows(_rows(index)[:, ::-1] * np.array(self.spacing_mm))
 
     def local_to_index(self, local_mm: ArrayLike) -> Points:
         """Turn local points (x, y, z) mm into continuous indices (z, y, x)."""
@@ -67,7 +67,7 @@ class Grid:
 
     def local_to_world(self, local_mm: ArrayLike) -> Points:
         """Turn local points (x, y, z) mm into world LPS points (x, y, z) mm."""
-        return _rows(local_mm) @ self.direction_matrix.T + np.array(self.origin_mm)
+        return _rows(_rows(local_mm) @ self.direction_matrix.T + np.array(self.origin_mm))
 
     def world_to_local(self, world_mm: ArrayLike) -> Points:
         """Turn world LPS points (x, y, z) mm into local points (x, y, z) mm."""
@@ -84,8 +84,8 @@ class Grid:
     def contains(self, world_mm: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each world point whether it lies inside the outermost voxels' faces."""
         index = self.to_index(world_mm)
-        inside: NDArray[np.bool_] = ((index >= -0.5) & (index <= np.array(self.shape) - 0.5)).all(axis=1)
-        return inside
+        inside = (index >= -0.5) & (index <= np.array(self.shape) - 0.5)
+        return np.asarray(inside.all(axis=1), dtype=np.bool_)
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from vertloc.io.images import read_image, volume_from_sitk
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
+from vertloc.stages.naming import name_in_spine_frame
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
 from vertloc.stages.shape_labelling import Labelling, label_chain
@@ -26,8 +27,9 @@ class Localization:
 
     local, world : the same labelled centroids in both frames
     confidence : (n,) float64 in 0..1, how sure it is that this vertebra is at this place under this name
-    density : (n,) float64, evidence of the classifier at the centroid; 1 = as much as a perfect one would leave
-    candidates : everything that was considered, world frame
+    density : (n,) float64, evidence for each vertebra at its centroid: the naming forest's probability
+    candidates : everything the final chain was chosen from, world frame
+    proposals : what dense classification alone proposed, world frame
     """
 
     local: Centroids
@@ -35,6 +37,7 @@ class Localization:
     confidence: NDArray[np.float64]
     density: NDArray[np.float64]
     candidates: Candidates
+    proposals: Candidates
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,9 +53,10 @@ def localize(image: Volume | str | Path | Any, model: Model, n_jobs: int = 1) ->
     """
     volume = as_volume(image)
     small = preprocess(volume, model.config.preprocess, n_jobs)
-    candidates = propose(small, model, n_jobs)
-    labelling = label_chain(candidates, model.shape, model.config.shape)
-    return _localization(volume, candidates, labelling)
+    proposals = propose(small, model, n_jobs)
+    first = label_chain(proposals, model.shape, model.config.shape)
+    candidates, labelling = rename(small, proposals, first, model)
+    return _localization(volume, proposals, candidates, labelling)
 
 
 def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:
@@ -65,6 +69,19 @@ def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidate
     return name_centres(centres, posterior, config.dense_labels, config.density)
 
 
+def rename(
+    volume: IsotropicVolume, proposals: Candidates, first: Labelling, model: Model
+) -> tuple[Candidates, Labelling]:
+    """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew."""
+    config = model.config
+    if model.naming_forest is None or len(first.centroids) == 0:
+        return proposals, first
+    candidates = name_in_spine_frame(
+        volume, proposals.places_mm, first, model.naming_forest, model.shape, config.naming_features, config.naming
+    )
+    return candidates, label_chain(candidates, model.shape, config.shape, config.shape.reference_probability)
+
+
 def as_volume(image: Volume | str | Path | Any) -> Volume:
     """Read a path, convert a SimpleITK image, or pass a Volume through."""
     if isinstance(image, Volume):
@@ -74,7 +91,7 @@ def as_volume(image: Volume | str | Path | Any) -> Volume:
     return volume_from_sitk(image)
 
 
-def _localization(volume: Volume, candidates: Candidates, labelling: Labelling) -> Localization:
+def _localization(volume: Volume, proposals: Candidates, candidates: Candidates, labelling: Labelling) -> Localization:
     world = labelling.centroids
     return Localization(
         local=world.to_local(volume.grid),
@@ -82,4 +99,5 @@ def _localization(volume: Volume, candidates: Candidates, labelling: Labelling) 
         confidence=labelling.confidence,
         density=candidates.density[labelling.candidate],
         candidates=candidates,
+        proposals=proposals,
     )

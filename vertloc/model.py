@@ -57,11 +57,13 @@ class Model:
 
     classifier : leaves are (27,) class distributions
     centre_forest : leaves are (4,) votes; None if the configuration does without
+    naming_forest : leaves are (27,) class distributions, features in the spine's frame; None likewise
     """
 
     config: Config
     classifier: FlatForest
     centre_forest: FlatForest | None
+    naming_forest: FlatForest | None
     shape: ShapeModel
     provenance: Provenance
 
@@ -71,6 +73,8 @@ def save_model(model: Model, path: Path | str) -> None:
     arrays = _forest_arrays("classifier", model.classifier)
     if model.centre_forest is not None:
         arrays |= _forest_arrays("centres", model.centre_forest)
+    if model.naming_forest is not None:
+        arrays |= _forest_arrays("naming", model.naming_forest)
     arrays |= {"shape/mean_mm": model.shape.mean_mm, "shape/covariance_mm2": model.shape.covariance_mm2}
     header = {
         "format": "vertloc model",
@@ -199,13 +203,16 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     centre_forest = None
     if config.centre_votes.use_votes:
         centre_forest = _forest(arrays, "centres", _VOTE_COLUMNS)
+    naming_forest = None
+    if config.naming.use_naming:
+        naming_forest = _forest(arrays, "naming", N_CLASSES)
     shape = ShapeModel(
         _checked(arrays, "shape/mean_mm", np.float64, (N_PAIRS, 3)),
         _checked(arrays, "shape/covariance_mm2", np.float64, (N_PAIRS, 3, 3)),
     )
     if not (np.linalg.eigvalsh(shape.covariance_mm2) > 0).all():
         raise ValueError("shape/covariance_mm2: not positive definite")
-    return Model(config, _forest(arrays, "classifier", N_CLASSES), centre_forest, shape, provenance)
+    return Model(config, _forest(arrays, "classifier", N_CLASSES), centre_forest, naming_forest, shape, provenance)
 
 
 def _forest(arrays: dict[str, NDArray[Any]], prefix: str, columns: int) -> FlatForest:

@@ -106,7 +106,7 @@ def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], m
     settings = replace(model.config.shape, use_chain=False)
     for case, result in zip(cases, results, strict=True):
         if result.localization is not None:
-            labelling = label_chain(result.localization.candidates, model.shape, settings)
+            labelling = label_chain(result.localization.proposals, model.shape, settings)
             write_lml(out / f"{case.scan}.lml", labelling.centroids.to_local(read_grid(case.image_path)))
 
 

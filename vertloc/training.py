@@ -20,6 +20,7 @@ from vertloc.kernels.jit import run_pieces
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest import FlatForest
 from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
+from vertloc.stages.naming import grow_naming_forest
 from vertloc.stages.preprocess import preprocess
 from vertloc.stages.sampling import TrainingScan, class_weights, draw_centre_samples, draw_samples
 from vertloc.stages.shape_model import learn_shape_model
@@ -62,14 +63,28 @@ def train_on_scans(
     labels = Counter(label for scan in scans for label in scan.centroids.labels if label in RANK)
     if not labels:
         raise TrainingError(f"none of the {len(scans)} training scans has an annotated vertebra")
-    sample_seed, forest_seed, centre_seed = np.random.SeedSequence(seed).spawn(3)
+    sample_seed, forest_seed, centre_seed, naming_seed = np.random.SeedSequence(seed).spawn(4)
+    shape = learn_shape_model([scan.centroids for scan in scans], config.shape_model)
     with _timed("grow the classification forest"):
         classifier = _grow_classifier(scans, config, sample_seed, forest_seed, n_jobs, progress)
     centre_forest = None
     if config.centre_votes.use_votes:
         with _timed("grow the centre forest"):
             centre_forest = _grow_centre_forest(scans, config, sample_seed, centre_seed, n_jobs, progress)
-    shape = learn_shape_model([scan.centroids for scan in scans], config.shape_model)
+    naming_forest = None
+    if config.naming.use_naming:
+        with _timed("grow the naming forest"):
+            naming_forest = grow_naming_forest(
+                scans,
+                shape,
+                config.naming_features,
+                config.naming_samples,
+                config.naming,
+                config.naming_forest,
+                naming_seed,
+                n_jobs,
+                progress,
+            )
     provenance = Provenance(
         vertloc=vertloc.__version__,
         seed=seed,
@@ -78,12 +93,14 @@ def train_on_scans(
         folds=tuple(folds),
         labels={label: labels[label] for label in RANK if label in labels},
     )
-    return Model(config, classifier, centre_forest, shape, provenance)
+    return Model(config, classifier, centre_forest, naming_forest, shape, provenance)
 
 
 def n_training_steps(n_cases: int, config: Config) -> int:
     """Return how often `train` calls its `progress`."""
-    return n_cases + config.forest.n_trees + config.centre_forest.n_trees * config.centre_votes.use_votes
+    centre_trees = config.centre_forest.n_trees * config.centre_votes.use_votes
+    naming_trees = config.naming_forest.n_trees * config.naming.use_naming
+    return n_cases + config.forest.n_trees + centre_trees + naming_trees
 
 
 def read_training_scans(

@@ -283,7 +283,6 @@ def test_the_header_that_the_refusals_change_is_good(tmp_path):
         ({"DimSize": "-3 4 5"}, "expected three positive sizes"),
         ({"DimSize": "3 4 5.5"}, "expected whole numbers for DimSize"),
         ({"DimSize": "3 4 6"}, "truncated"),
-        ({"DimSize": "3 4 4"}, "header and data disagree"),
         ({"DimSize": "100000 100000 100000"}, "GiB"),
         ({"DimSize": "100000 100000 100000", "CompressedData": "True"}, "GiB"),
         ({"DimSize": "1000 1000 1000", "CompressedData": "True"}, "truncated"),
@@ -307,6 +306,12 @@ def test_the_header_that_the_refusals_change_is_good(tmp_path):
 )
 def test_a_metaimage_header_that_cannot_be_a_ct_is_refused(tmp_path, changes, message):
     assert_refused(mhd(tmp_path, **changes), message)
+
+
+def test_what_lies_behind_the_voxels_in_a_raw_file_is_ignored_with_a_warning(tmp_path, caplog):
+    volume = read_image(mhd(tmp_path, DimSize="3 4 4"))
+    assert volume.voxels.shape == (4, 4, 3)
+    assert "the rest is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nii", ".nrrd"])

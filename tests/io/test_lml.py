@@ -72,9 +72,11 @@ def test_variants_get_the_number_between_their_neighbours():
     ]
 
 
-def test_world_points_are_not_written():
+def test_world_points_are_written_only_when_asked_for():
+    world = Centroids.from_points({"C1": (1, 2, 3)}, "world")
     with pytest.raises(ValueError, match="local frame"):
-        format_lml(Centroids.from_points({"C1": (1, 2, 3)}, "world"))
+        format_lml(world)
+    assert format_lml(world, frame="world").splitlines()[1] == b"10\tC1_center\t1\t2\t3"
 
 
 @pytest.mark.parametrize(

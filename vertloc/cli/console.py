@@ -35,14 +35,10 @@ def progress_bar(args: Namespace, n_steps: int, unit: str) -> Iterator[Callable[
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
-            yield lambda: _step(bar)
+            yield lambda: None if bar.update() else None
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous)
-
-
-def _step(bar: tqdm[None]) -> None:
-    bar.update()
 
 
 class _BarHandler(logging.Handler):

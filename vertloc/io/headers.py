@@ -6,6 +6,7 @@ and allocates whatever a header asks for, so each format's header is read here f
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vertloc.errors import ImageError
+
+logger = logging.getLogger(__name__)
 
 LARGEST_IMAGE_BYTES = 8 * 2**30
 """Larger images are refused: a whole body of 512 x 512 x 4000 int16 voxels has 2 GiB."""
@@ -89,7 +92,7 @@ def _check_data_file(path: Path, header: StoredHeader) -> None:
     if stored < header.n_bytes:
         raise ImageError(f"{path}: truncated: {wanted}, but {data.name} has {max(stored, 0)}")
     if stored > header.n_bytes and data != path:
-        raise ImageError(f"{path}: header and data disagree: {wanted}, but {data.name} has {stored}")
+        logger.warning("%s: %s, but %s has %d; the rest is ignored", path, wanted, data.name, stored)
 
 
 def numbers(path: Path, key: str, text: str, n: int | None = None) -> tuple[float, ...]:

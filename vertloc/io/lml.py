@@ -10,7 +10,7 @@ import math
 import re
 from pathlib import Path
 
-from vertloc.centroids import Centroids
+from vertloc.centroids import Centroids, Frame
 from vertloc.errors import LmlError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.vertebrae import is_vertebra, lml_id
@@ -50,15 +50,19 @@ def read_lml_header(path: str | Path) -> int:
     return int(match[1])
 
 
-def write_lml(path: str | Path, centroids: Centroids, header: int = 0) -> None:
-    """Write the centroids of a scan; the file appears whole. Raises ValueError unless they are in the local frame."""
-    write_bytes_atomically(Path(path), format_lml(centroids, header))
+def write_lml(path: str | Path, centroids: Centroids, header: int = 0, frame: Frame = "local") -> None:
+    """Write the centroids of a scan; the file appears whole.
+
+    frame : the frame that the file is meant to hold; the format itself does not say it, so that anything but the local
+        frame has to be asked for. Raises ValueError if the centroids are in the other frame.
+    """
+    write_bytes_atomically(Path(path), format_lml(centroids, header, frame))
 
 
-def format_lml(centroids: Centroids, header: int = 0) -> bytes:
-    """Return the bytes of an `.lml` file. Raises ValueError unless the centroids are in the local frame."""
-    if centroids.frame != "local":
-        raise ValueError(f"an .lml file holds points in the local frame, got {centroids.frame}; see Centroids.to_local")
+def format_lml(centroids: Centroids, header: int = 0, frame: Frame = "local") -> bytes:
+    """Return the bytes of an `.lml` file; arguments and errors as for `write_lml`."""
+    if centroids.frame != frame:
+        raise ValueError(f"this .lml file is to hold points in the {frame} frame, got {centroids.frame}")
     lines = [f"# {header}"]
     for label, (x, y, z) in centroids:
         lines.append(f"{lml_id(label)}\t{label}_center\t{x:.6g}\t{y:.6g}\t{z:.6g}")

@@ -75,7 +75,7 @@ def split_list(
     threshold: np.float32,
     corner: NDArray[np.int64],
     scale: NDArray[np.float32],
-) -> int:
+) -> np.int64:
     """Reorder `order[begin:end]`: the voxels that go left first, both sides in their old order; return the border."""
     scale_a, scale_b = scale[0], scale[1]
     two_boxes = scale_b != np.float32(0)

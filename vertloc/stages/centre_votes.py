@@ -39,8 +39,8 @@ class CentreVoteSettings:
     """
 
     use_votes: bool = True
-    smallest_probability: float = 0.25
-    bandwidth_mm: float = 3.0
+    smallest_probability: float = 0.15
+    bandwidth_mm: float = 2.0
     merge_mm: float = 7.0
     most_modes: int = 60
     smallest_height: float = 0.03

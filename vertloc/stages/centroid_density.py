@@ -76,6 +76,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.rank)
 
+    @property
+    def places_mm(self) -> Points:
+        """(m, 3) the different points, in a fixed order: each is a candidate of several vertebrae."""
+        return np.unique(self.points_mm, axis=0)
+
 
 def name_centres(
     centres: Centres, posterior: Posterior, labels: DenseLabelSettings, settings: DensitySettings

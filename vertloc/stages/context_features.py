@@ -46,9 +46,8 @@ class ContextFeatureSettings:
         if not 1 <= self.largest_offset_mm <= 400:
             raise ValueError(f"largest_offset_mm must lie within 1 and 400, got {self.largest_offset_mm}")
         if not 0.5 <= self.smallest_size_mm <= self.largest_size_mm <= 200:
-            raise ValueError(
-                f"0.5 <= smallest_size_mm {self.smallest_size_mm} <= largest_size_mm {self.largest_size_mm} <= 200 must hold"
-            )
+            found = f"smallest_size_mm {self.smallest_size_mm}, largest_size_mm {self.largest_size_mm}"
+            raise ValueError(f"0.5 <= smallest_size_mm <= largest_size_mm <= 200 must hold, got {found}")
         shares = (self.near_share, self.single_share, self.local_share, self.single_share + self.local_share)
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError(
@@ -76,6 +75,19 @@ class FeaturePool:
 
     def __len__(self) -> int:
         return len(self.offset_mm)
+
+    def some(self, rows: NDArray[np.int64]) -> FeaturePool:
+        """Return some of the features."""
+        return FeaturePool(self.offset_mm[rows], self.size_mm[rows])
+
+    def transformed(self, matrix: NDArray[np.float64]) -> FeaturePool:
+        """Turn and scale the features, the boxes' sizes by the mean scale; boxes stay along the axes.
+
+        matrix : (3, 3), from the features' frame to the volume's
+        """
+        scale = np.cbrt(abs(np.linalg.det(matrix)))
+        offset = self.offset_mm.astype(np.float64) @ matrix.T
+        return FeaturePool(offset.astype(np.float32), (self.size_mm * scale).astype(np.float32))
 
 
 def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.Generator) -> FeaturePool:
@@ -124,12 +136,17 @@ def make_integral_image(
     volume: IsotropicVolume, settings: ContextFeatureSettings, z_first: int = 0, n_z: int | None = None
 ) -> IntegralImage:
     """Sum the slices z_first .. z_first + n_z - 1 and everything around them that a feature can reach."""
-    pad = int(np.ceil(settings.reach_mm / volume.spacing_mm)) + 1
+    pad = padding(settings, volume.spacing_mm)
     n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
     # Subtracting the outside intensity makes the outside count as zero.
     outside = round(settings.outside_hu)
     sums = integral_image(volume.voxels, z_first, n_z, pad, outside, settings.outside == "replicate")
     return IntegralImage(sums, pad, z_first)
+
+
+def padding(settings: ContextFeatureSettings, spacing_mm: float) -> int:
+    """Voxels around a volume that its features can reach."""
+    return int(np.ceil(settings.reach_mm / spacing_mm)) + 1
 
 
 def box_corners(

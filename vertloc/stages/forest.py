@@ -40,6 +40,10 @@ class FlatForest:
         """Return the same trees with other leaves."""
         return FlatForest(self.roots, self.children, self.features, self.thresholds, leaf_values, self.pool)
 
+    def with_features(self, features: NDArray[np.int32], pool: FeaturePool) -> FlatForest:
+        """Return the same trees with their features numbered by another pool."""
+        return FlatForest(self.roots, self.children, features, self.thresholds, self.leaf_values, pool)
+
     def with_trees(self, trees: Sequence[int]) -> FlatForest:
         """Return a forest of some of the trees; the arrays are shared."""
         return FlatForest(
@@ -72,10 +76,11 @@ def flatten_tree(tree: Any, pool: FeaturePool, dtype: type = np.float32) -> Flat
 
 
 def join_forests(forests: Sequence[FlatForest]) -> FlatForest:
-    """Put forests behind each other, with their own features."""
+    """Put forests behind each other, with their own features; a pool that all of them share is kept once."""
     nodes = np.cumsum([0, *(len(f.features) for f in forests)])
     leaves = np.cumsum([0, *(len(f.leaf_values) for f in forests)])
-    features = np.cumsum([0, *(len(f.pool) for f in forests)])
+    is_shared = all(f.pool is forests[0].pool for f in forests)
+    features = np.cumsum([0, *(0 if is_shared else len(f.pool) for f in forests)])
     children = []
     for forest, node, leaf in zip(forests, nodes, leaves, strict=False):
         is_leaf = forest.children[:, 0] < 0
@@ -88,7 +93,7 @@ def join_forests(forests: Sequence[FlatForest]) -> FlatForest:
         features=np.concatenate([f.features + n for f, n in zip(forests, features, strict=False)]).astype(np.int32),
         thresholds=np.concatenate([f.thresholds for f in forests]),
         leaf_values=np.concatenate([f.leaf_values for f in forests]),
-        pool=join_pools([f.pool for f in forests]),
+        pool=forests[0].pool if is_shared else join_pools([f.pool for f in forests]),
     )
 
 
@@ -125,9 +130,15 @@ def forest_sums(
     forest: FlatForest,
     corners: NDArray[np.int64],
     scales: NDArray[np.float32],
+    trees: range | None = None,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Sum the leaf values of all trees at some positions, in tree order: (n, K), the leaves' dtype."""
-    out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
-    for tree in range(forest.n_trees):
+    """Sum the leaf values of all trees, or of some, at some positions, in tree order: (n, K), the leaves' dtype.
+
+    out : sums to add to, instead of zeros
+    """
+    if out is None:
+        out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
+    for tree in range(forest.n_trees) if trees is None else trees:
         add_leaf_values(tree_leaves(image, positions, forest, tree, corners, scales), forest.leaf_values, out)
     return out

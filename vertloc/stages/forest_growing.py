@@ -32,7 +32,7 @@ from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
 
 Thresholds = Literal["random", "best"]
 
-_SURE_DEVIATION_MM = 3.0
+_SURE_DEVIATION_MM = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def grow_classification_forest(
     def make(
         values: NDArray[np.float32], mass: NDArray[np.float32], pool: FeaturePool, rng: np.random.Generator
     ) -> FlatForest:
-        return _classification_tree(values, mass, pool, settings, rng)
+        return grow_classification_tree(values, mass, pool, settings, rng)
 
     indices = [part.index for part in samples]
     return _grow(make, scans, indices, targets, feature_settings, settings, seed, n_threads, on_tree)
@@ -121,9 +121,10 @@ def grow_centre_forest(
     n_threads: int = 1,
     on_tree: Callable[[], None] | None = None,
 ) -> GrownForest:
-    """Grow a forest that tells where the nearest centroid is; leaves are (4,): mean displacement x, y, z mm, and weight.
+    """Grow a forest that tells where the nearest centroid is; leaves are (4,): mean displacement (x, y, z) mm, weight.
 
-    The weight of a leaf's vote is 1 / (1 + mean squared deviation per axis of its samples / (3 mm)^2).
+    The weight of a leaf's vote is (1 + mean squared deviation per axis of its samples / (2 mm)^2)^-2: unsure leaves
+    point between two vertebrae, and would join their modes.
     """
 
     def make(
@@ -157,7 +158,7 @@ def _grow(
         chosen = {patients[i] for i in rng.choice(len(patients), n_seen, replace=False)}
         seen = np.array([scan.patient in chosen for scan in scans])
         pool = draw_feature_pool(settings.features_per_tree, feature_settings, rng)
-        rows = np.flatnonzero(seen)
+        rows = [i for i in range(len(scans)) if seen[i]]
         values = np.concatenate([_sample_features(scans[i], indices[i], pool, feature_settings) for i in rows])
         grown = make(values, np.concatenate([targets[i] for i in rows]), pool, rng)
         if on_tree is not None:
@@ -176,14 +177,17 @@ def _sample_features(
     return feature_values(image, image.positions(*index.T), corners, scales)
 
 
-def _classification_tree(
+def grow_classification_tree(
     values: NDArray[np.float32],
     mass: NDArray[np.float32],
     pool: FeaturePool,
     settings: ForestSettings,
     rng: np.random.Generator,
 ) -> FlatForest:
-    """Grow one tree on (n, F) feature values and the (n, 27) class mass of each sample."""
+    """Grow one tree on feature values and soft labels.
+
+    values : (n, F) float32; mass : (n, 27) float32 class mass of each sample, its sum is the sample's weight
+    """
     from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
     # One label a sample, drawn in proportion to its mass; the tree's own draw adds variety.
@@ -221,7 +225,7 @@ def _centre_tree(
     ).fit(values, displacement_mm)
     flat = flatten_tree(tree.tree_, pool)
     variance = tree.tree_.impurity[tree.tree_.children_left < 0]
-    weight = 1 / (1 + np.maximum(variance, 0) / _SURE_DEVIATION_MM**2)
+    weight = (1 + np.maximum(variance, 0) / _SURE_DEVIATION_MM**2) ** -2.0
     return flat.with_leaf_values(np.column_stack([flat.leaf_values, weight]).astype(np.float32))
 
 

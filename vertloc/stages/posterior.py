@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 
 from vertloc.geometry import Grid
 from vertloc.kernels.jit import run_pieces
-from vertloc.stages.context_features import ContextFeatureSettings, IntegralImage, box_corners, make_integral_image
+from vertloc.stages.context_features import (
+    ContextFeatureSettings,
+    IntegralImage,
+    box_corners,
+    make_integral_image,
+    padding,
+)
+from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest import FlatForest, forest_sums
 from vertloc.stages.preprocess import IsotropicVolume
 
 BLOCK_VOXELS = 16384
 _SLAB_PADDED_VOXELS = 40_000_000
+_FEWEST_SLAB_SLICES = 8
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,19 @@ class PosteriorSettings:
     """What is kept of the posterior.
 
     smallest_probability : a vertebra's probability below this counts as zero
+    stop_after_trees, stop_background : a voxel is background for good if the mean background probability of this many
+        first trees reaches this; with 0 trees, or above 1, all trees see all voxels
     """
 
     smallest_probability: float = 0.02
+    stop_after_trees: int = 5
+    stop_background: float = 0.95
 
     def __post_init__(self) -> None:
+        if not 0 <= self.stop_after_trees <= 10_000:
+            raise ValueError(f"stop_after_trees must lie within 0 and 10000, got {self.stop_after_trees}")
+        if not 0 < self.stop_background <= 2:
+            raise ValueError(f"stop_background must lie within 0 and 2, got {self.stop_background}")
         if not 0 <= self.smallest_probability < 1:
             raise ValueError(f"smallest_probability must lie within 0 and 1, got {self.smallest_probability}")
 
@@ -50,6 +66,10 @@ class Posterior:
     grid: Grid
 
 
+Part = tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32]]
+"""Voxels, ranks and probabilities of some of the volume; see `Posterior`."""
+
+
 def classify(
     volume: IsotropicVolume,
     forest: FlatForest,
@@ -57,40 +77,59 @@ def classify(
     settings: PosteriorSettings,
     n_threads: int = 1,
 ) -> Posterior:
-    """Apply a forest to every voxel of a volume."""
+    """Apply a forest to every voxel of a volume. The result does not depend on `n_threads`."""
     depth, height, width = volume.voxels.shape
-    pad = int(np.ceil(feature_settings.reach_mm / volume.spacing_mm)) + 1
+    pad = padding(feature_settings, volume.spacing_mm)
     padded_slice = (height + 2 * pad) * (width + 2 * pad)
-    slices = int(np.clip(_SLAB_PADDED_VOXELS // padded_slice - 2 * pad, 8, depth))
-    parts: list[tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32]]] = []
+    slices = int(np.clip(_SLAB_PADDED_VOXELS // padded_slice - 2 * pad, _FEWEST_SLAB_SLICES, depth))
+    parts: list[Part] = []
     for z_first in range(0, depth, slices):
         n_z = min(slices, depth - z_first)
-        image = make_integral_image(volume, feature_settings, z_first, n_z)
-        corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
-        begin, end = z_first * height * width, (z_first + n_z) * height * width
-
-        def block(piece: int, begin: int = begin, end: int = end, image: IntegralImage = image) -> Any:
-            flat = np.arange(begin + piece * BLOCK_VOXELS, min(begin + (piece + 1) * BLOCK_VOXELS, end))
-            return _classify_block(flat, volume, image, forest, corners, scales, settings)
-
-        parts += run_pieces(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
+        parts += _classify_slab(volume, forest, feature_settings, settings, z_first, n_z, n_threads)
     voxel, rank, probability = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Posterior(voxel, rank, probability, volume.grid)
 
 
-def _classify_block(
-    flat: NDArray[np.int64],
+def _classify_slab(
     volume: IsotropicVolume,
+    forest: FlatForest,
+    feature_settings: ContextFeatureSettings,
+    settings: PosteriorSettings,
+    z_first: int,
+    n_z: int,
+    n_threads: int,
+) -> list[Part]:
+    """Classify the slices z_first .. z_first + n_z - 1, a block of voxels at a time."""
+    _, height, width = volume.voxels.shape
+    image = make_integral_image(volume, feature_settings, z_first, n_z)
+    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    begin, end = z_first * height * width, (z_first + n_z) * height * width
+
+    def block(piece: int) -> Part:
+        flat = np.arange(begin + piece * BLOCK_VOXELS, min(begin + (piece + 1) * BLOCK_VOXELS, end))
+        z, y, x = np.unravel_index(flat, volume.voxels.shape)
+        kept, summed = _sums_with_early_stop(image, image.positions(z, y, x), forest, corners, scales, settings)
+        vertebrae = summed[:, BACKGROUND + 1 :] * np.float32(1 / forest.n_trees)
+        row, rank = np.nonzero(vertebrae >= max(settings.smallest_probability, 1e-6))
+        return flat[kept[row]], rank.astype(np.uint8), vertebrae[row, rank]
+
+    return run_pieces(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
+
+
+def _sums_with_early_stop(
     image: IntegralImage,
+    positions: NDArray[np.uint64],
     forest: FlatForest,
     corners: NDArray[np.int64],
     scales: NDArray[np.float32],
     settings: PosteriorSettings,
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32]]:
-    _, height, width = volume.voxels.shape
-    z, rest = np.divmod(flat, height * width)
-    y, x = np.divmod(rest, width)
-    summed = forest_sums(image, image.positions(z, y, x), forest, corners, scales)
-    vertebrae = summed[:, 1:] * np.float32(1 / forest.n_trees)
-    row, rank = np.nonzero(vertebrae >= max(settings.smallest_probability, 1e-6))
-    return flat[row], rank.astype(np.uint8), vertebrae[row, rank]
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Sum the trees at the positions that the first trees do not call background: their rows, and (rows, 27) sums."""
+    n_first = settings.stop_after_trees
+    if not 0 < n_first < forest.n_trees:
+        return np.arange(len(positions)), forest_sums(image, positions, forest, corners, scales)
+    first = forest_sums(image, positions, forest, corners, scales, range(n_first))
+    kept = np.flatnonzero(first[:, BACKGROUND] < settings.stop_background * n_first)
+    summed = first[kept]
+    forest_sums(image, positions[kept], forest, corners, scales, range(n_first, forest.n_trees), summed)
+    return kept, summed

@@ -95,7 +95,8 @@ def _resample(
         _axis_weights(n_in, spacing, n_out, settings.spacing_mm)
         for n_in, spacing, n_out in zip(source.shape, source.spacing_mm[::-1], target.shape, strict=True)
     ]
-    first, weights = tuple(t[0] for t in taps), tuple(t[1] for t in taps)
+    (first_z, weights_z), (first_y, weights_y), (first_x, weights_x) = taps
+    first, weights = (first_z, first_y, first_x), (weights_z, weights_y, weights_x)
     out = np.empty(target.shape, np.int16)
     low, high = np.float32(settings.lowest_hu), np.float32(settings.highest_hu)
 

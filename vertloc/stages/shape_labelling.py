@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 from vertloc.centroids import Centroids
 from vertloc.stages.centroid_density import Candidates
 from vertloc.stages.shape_model import ShapeModel
-from vertloc.vertebrae import VERTEBRAE
+from vertloc.vertebrae import RANK, VERTEBRAE
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ShapeSettings:
     use_chain : False takes every vertebra's best candidate on its own, for comparison
     evidence_weight : what a unit of log density counts
     reference_density : a candidate of this density (1 = ideal) counts as much as a missing vertebra
+    reference_probability : the same for candidates of the naming step, whose density is a probability
     link_bonus : what a link of average shape earns; keeps chains together
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
@@ -39,6 +40,7 @@ class ShapeSettings:
     use_chain: bool = True
     evidence_weight: float = 1.0
     reference_density: float = 0.08
+    reference_probability: float = 0.01
     link_bonus: float = 10.0
     gap_cost: float = 4.0
     longest_gap: int = 1
@@ -47,6 +49,7 @@ class ShapeSettings:
         for name, low, high in (
             ("evidence_weight", 0, 100),
             ("reference_density", 1e-6, 1),
+            ("reference_probability", 1e-6, 1),
             ("link_bonus", -100, 100),
             ("gap_cost", 0, 100),
             ("longest_gap", 0, 5),
@@ -67,10 +70,21 @@ class Labelling:
     candidate: NDArray[np.int64]
     confidence: NDArray[np.float64]
 
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """(n,) int64, 0 = C1 ... 25 = S2."""
+        return np.array([RANK[label] for label in self.centroids.labels], np.int64)
 
-def label_chain(candidates: Candidates, shape: ShapeModel, settings: ShapeSettings) -> Labelling:
-    """Choose the most plausible chain; empty if no candidate is worth a chain."""
-    evidence = settings.evidence_weight * np.log(np.maximum(candidates.density, 1e-12) / settings.reference_density)
+
+def label_chain(
+    candidates: Candidates, shape: ShapeModel, settings: ShapeSettings, reference: float | None = None
+) -> Labelling:
+    """Choose the most plausible chain; empty if no candidate is worth a chain.
+
+    reference : density that counts as much as a missing vertebra; `settings.reference_density` if not given
+    """
+    reference = settings.reference_density if reference is None else reference
+    evidence = settings.evidence_weight * np.log(np.maximum(candidates.density, 1e-12) / reference)
     if not settings.use_chain:
         return _each_on_its_own(candidates, evidence)
     links = _link_scores(candidates, shape, settings)

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from vertloc.kernels.jit import kernel
 
+OUTSIDE_HU = np.float32(-1000.0)
+"""Air around the body."""
+
 CAPSULE, BODY, ELLIPSOID = 0, 1, 2
 """Kinds of primitives."""
 
 SECTION_COLUMNS = ("centre_x", "centre_y", "radius_x", "radius_y", "cosine", "sine", "squareness")
 """Of a section in one slice; a radius_x of zero or less means that the section is absent there."""
 
-PRIMITIVE_COLUMNS = 25
-"""kind, carve, shell_mm, centre (3), rotation (9, rows are the local axes), shape (10).
+PRIMITIVE_COLUMNS = 26
+"""kind, carve, shell_mm, centre (3), rotation (9, rows are the local axes), shape (10), density of the core (factor).
 
 Shape of a capsule: first end (3), last end (3), first radius, last radius, stretch along the local z axis; of a body:
-half width, half depth, half height in front, half height behind, waist, concavity, lip, hollow of the rear wall; of an
-ellipsoid: three radii. Lengths in mm, in the local frame.
+half width, half depth, half height in front, half height behind, waist, concavity, lip, hollow of the rear wall,
+narrowing to the front, narrowing downwards; of an ellipsoid: three radii. Lengths in mm, in the local frame.
 """
 
 
@@ -51,7 +54,8 @@ def paint_sections(
     voxels : (z, y, x) float32 HU, changed
     origin, spacing : (3,) x, y, z mm of the first voxel's centre and between voxels
     sections : (n, z, 7), see SECTION_COLUMNS, mm
-    tissues : (n, 3) HU, standard deviation of the texture in HU, texture points per mm
+    tissues : (n, 4) HU, standard deviation of the texture in HU, texture points per mm, and 1 to paint over the air
+        outside the body (exactly -1000 HU), 0 to leave it alone
     texture : (64, 64, 64) float32 of unit variance, periodic
     """
     n_y, n_x = voxels.shape[1], voxels.shape[2]
@@ -64,6 +68,7 @@ def paint_sections(
             cx, cy = sections[i, z, 0], sections[i, z, 1]
             cosine, sine, square = sections[i, z, 4], sections[i, z, 5], sections[i, z, 6]
             hu, deviation, pitch = tissues[i, 0], tissues[i, 1], tissues[i, 2]
+            covers_air = tissues[i, 3] > 0.0
             reach_x = np.sqrt((rx * cosine) ** 2 + (ry * sine) ** 2) * (1.0 + 0.2 * square)
             reach_y = np.sqrt((rx * sine) ** 2 + (ry * cosine) ** 2) * (1.0 + 0.2 * square)
             y_low = max(0, int(np.floor((cy - reach_y - origin[1]) / spacing[1])))
@@ -83,7 +88,7 @@ def paint_sections(
                     uu, vv = u * u, v * v
                     # The fourth power of the gauge: an ellipse for squareness 0, |u|^4 + |v|^4 for squareness 1.
                     gauge = uu * uu + vv * vv + 2.0 * (1.0 - square) * uu * vv
-                    if gauge >= outer:
+                    if gauge >= outer or (voxels[z, y, x] == OUTSIDE_HU and not covers_air):
                         continue
                     value = hu
                     if deviation > 0.0:
@@ -138,11 +143,14 @@ def _body(shape: NDArray[np.float64], x: float, y: float, z: float) -> tuple[flo
     level = min(abs(z) / max(height, 1e-6), 1.2)
     level2 = level * level
     scale = 1.0 - waist * max(1.0 - level2, 0.0) + lip * level2 * level2 * level2
+    # Heart-shaped where the front is narrower; wedge-shaped where the lower end is smaller.
+    u /= 1.0 + shape[8] * across
+    scale *= 1.0 + shape[9] * min(max(z / max(height, 1e-6), -1.0), 1.0)
     if v > 0.0:
         v += hollow * v * max(1.0 - u * u, 0.0)
     u, v = u / scale, v / scale
     uu, vv = u * u, v * v
-    gauge = max(np.sqrt(np.sqrt(uu * uu + vv * vv + uu * vv)), 1e-6)
+    gauge = max(np.sqrt(np.sqrt(uu * uu + vv * vv + 1.5 * uu * vv)), 1e-6)
     radius = np.sqrt(x * x + y * y)
     radial = -min(half_width, half_depth) if gauge <= 1e-6 else radius * (1.0 - 1.0 / gauge)
     axial = abs(z) - (height - concavity * max(1.0 - gauge * gauge, 0.0))
@@ -178,7 +186,7 @@ def paint_solids(
 
     voxels : (z, y, x) float32 HU, changed
     origin, spacing : (3,) x, y, z mm
-    primitives : (n, 25), see PRIMITIVE_COLUMNS; solid k owns the rows starts[k]:starts[k + 1], carved ones last
+    primitives : (n, 26), see PRIMITIVE_COLUMNS; solid k owns the rows starts[k]:starts[k + 1], carved ones last
     boxes : (n, 6) x, y, z low and x, y, z high mm around each primitive, with a margin
     starts : (k + 1,) int64
     tissues : (k, 5) HU of the shell, HU inside, texture inside (fraction), densening towards the shell (fraction),
@@ -205,6 +213,7 @@ def paint_solids(
         distances = np.full((z1 - z0, y1 - y0, x1 - x0), np.float32(1e3), np.float32)
         shells = np.zeros(distances.shape, np.float32)
         widths = np.ones(distances.shape, np.float32)
+        cores = np.ones(distances.shape, np.float32)
         width_of_union = tissues[solid, 4]
         for i in range(first, last):
             kind, carve, shell = int(primitives[i, 0]), primitives[i, 1] > 0.0, primitives[i, 2]
@@ -242,12 +251,13 @@ def paint_solids(
                                 slim * np.sqrt(1.0 - steep * steep) + spacing[2] * steep
                             )
                             shells[z - z0, y - y0, x - x0] = np.float32(shell)
+                            cores[z - z0, y - y0, x - x0] = np.float32(primitives[i, 25])
                         overlap = max(width_of_union - abs(d - before), 0.0)
                         joined = min(d, before)
                         if width_of_union > 0.0:
                             joined -= overlap * overlap / (4.0 * width_of_union)
                         distances[z - z0, y - y0, x - x0] = np.float32(joined)
-        _fill(voxels, origin, spacing, z0, y0, x0, distances, shells, widths, tissues[solid], texture)
+        _fill(voxels, origin, spacing, z0, y0, x0, distances, shells, widths, cores, tissues[solid], texture)
 
 
 @kernel
@@ -261,6 +271,7 @@ def _fill(
     distances: NDArray[np.float32],
     shells: NDArray[np.float32],
     widths: NDArray[np.float32],
+    cores: NDArray[np.float32],
     tissue: NDArray[np.float64],
     texture: NDArray[np.float32],
 ) -> None:
@@ -280,7 +291,7 @@ def _fill(
                 value = shell_hu
                 if inside > 0.0:
                     tx = (origin[0] + (x0 + x) * spacing[0]) * 1.25
-                    core = inner_hu * (1.0 + grain * _texture_at(texture, tx, ty, tz))
+                    core = inner_hu * float(cores[z, y, x]) * (1.0 + grain * _texture_at(texture, tx, ty, tz))
                     core += inner_hu * densening * np.exp(depth / 2.5)
                     value = inside * core + (1.0 - inside) * shell_hu
                 background = float(voxels[z0 + z, y0 + y, x0 + x])

@@ -47,7 +47,7 @@ def metal_solids(patient: Patient) -> list[Solid]:
 def _screw(vertebra: Vertebra, side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Tip in the body and entry behind the pedicle, local mm."""
     size, s = vertebra.size, vertebra.scale
-    depth, canal = 0.5 * size.depth * s, 0.5 * size.canal_width * s
+    depth, canal = vertebra.half_mm[1], 0.5 * size.canal_width * s
     pedicle_x = canal + (3.0 if vertebra.name[0] != "L" else 5.0) * s
     tip = np.array([side * 0.45 * pedicle_x, -0.45 * depth, 0.1 * vertebra.back_mm])
     entry = np.array([side * pedicle_x * 1.15, depth + size.canal_depth * s * 0.95, 0.17 * vertebra.back_mm])

@@ -26,7 +26,9 @@ class Vertebra:
     """One vertebra in the patient's frame (x left, y back, z up, mm).
 
     centre_mm : (3,) body centre; axes : (3, 3) rows are its left, back and up directions
-    scale : its size relative to SIZES; front_mm, back_mm : body heights; concavity_mm : hollow of the endplates
+    scale : its size relative to SIZES; stoutness : width and depth of the body relative to that;
+    spinous_share : length of the spinous process relative to that
+    front_mm, back_mm : body heights; concavity_mm : hollow of the endplates
     osteophyte : 0..1; disc_narrowing : 0..1, of the disc below; vacuum : gas in the disc below
     """
 
@@ -34,6 +36,8 @@ class Vertebra:
     centre_mm: NDArray[np.float64]
     axes: NDArray[np.float64]
     scale: float
+    stoutness: float
+    spinous_share: float
     front_mm: float
     back_mm: float
     concavity_mm: float
@@ -45,6 +49,12 @@ class Vertebra:
     def size(self) -> VertebraSize:
         """Typical sizes of this level; multiply by `scale`."""
         return SIZES[self.name]
+
+    @property
+    def half_mm(self) -> tuple[float, float]:
+        """Half width and half depth of the body, mm."""
+        stout = 0.5 * self.scale * self.stoutness
+        return stout * self.size.width, stout * self.size.depth
 
     def to_patient(self, local_mm: tuple[float, float, float]) -> NDArray[np.float64]:
         """Turn a point of the vertebra's own frame into the patient's frame."""
@@ -185,8 +195,9 @@ def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -
         23: 15.0 + 0.5 * (sacral - 45.0) + rng.normal(0, 3.5),
         24: sacral + 2.0,
         25: sacral + 14.0,
-        26: sacral + 14.0,
-        28: sacral - 6.0,
+        26: sacral + 10.0,
+        27: sacral - 8.0,
+        28: sacral - 30.0,
     }
     sagittal = PchipInterpolator(list(knots), list(knots.values()))(np.clip(order, 0, 28))
     sagittal = sagittal + rng.normal(0.0, 1.2, len(names)) + rng.normal(0.0, 1.5)
@@ -207,11 +218,13 @@ def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -
 
 @dataclass(frozen=True, eq=False)
 class _Wear:
-    """Per vertebra: loss of height in front and behind (shares), hollow (mm), osteophytes and the disc below."""
+    """Per vertebra: loss of height in front and behind (shares), hollow (mm), build, osteophytes, the disc below."""
 
     front: NDArray[np.float64]
     back: NDArray[np.float64]
     hollow_mm: NDArray[np.float64]
+    stoutness: NDArray[np.float64]
+    spinous: NDArray[np.float64]
     osteophyte: NDArray[np.float64]
     narrowing: NDArray[np.float64]
     vacuum: NDArray[np.bool_]
@@ -234,7 +247,9 @@ def _draw_wear(rng: np.random.Generator, names: tuple[str, ...], settings: Phant
         osteophyte = np.where(worn, rng.uniform(0.4, 1.0, n), osteophyte)
         osteophyte[1:] = np.maximum(osteophyte[1:], 0.8 * osteophyte[:-1] * worn[:-1])
         vacuum = worn & (rng.random(n) < 0.25)
-    return _Wear(front, back, hollow, osteophyte, narrowing, vacuum)
+    stoutness = np.clip(rng.normal(1.0, 0.05) + rng.normal(0.0, 0.015, n), 0.85, 1.15)
+    spinous = np.clip(rng.normal(1.0, 0.1) + rng.normal(0.0, 0.07, n), 0.65, 1.3)
+    return _Wear(front, back, hollow, stoutness, spinous, osteophyte, narrowing, vacuum)
 
 
 def _draw_metal(rng: np.random.Generator, names: tuple[str, ...]) -> Metal:
@@ -279,6 +294,8 @@ def _chain_of_vertebrae(
                 centre_mm=centres[i],
                 axes=axes[i],
                 scale=float(0.75 * size + 0.25 * height / (SIZES[name].height_share * 0.5 * sum(_typical(names, i)))),
+                stoutness=float(wear.stoutness[i]),
+                spinous_share=float(wear.spinous[i]),
                 front_mm=float(height * (1.0 - wear.front[i])),
                 back_mm=float(height * (1.0 - wear.back[i])),
                 concavity_mm=float(wear.hollow_mm[i]),

@@ -17,10 +17,9 @@ from vertloc.cohorts.phantom.solids import Solid, solid_table
 from vertloc.cohorts.phantom.torso import Torso, make_torso
 from vertloc.cohorts.phantom.vertebra_solids import spine_solids
 from vertloc.geometry import Grid
-from vertloc.kernels.phantom import finish_slices, paint_sections, paint_solids
+from vertloc.kernels.phantom import OUTSIDE_HU, finish_slices, paint_sections, paint_solids
 from vertloc.volume import Volume
 
-_AIR_HU = -1000.0
 _SLAB = 16
 """Slices that are blurred at a time, to keep memory low."""
 
@@ -52,7 +51,7 @@ def render_benchmark_scan(shape: tuple[int, int, int], seed: int) -> Volume:
 
 def _paint(patient: Patient, geometry: ScanGeometry) -> NDArray[np.float32]:
     """Soft tissue, then bones, with edges one voxel wide."""
-    voxels = np.full(geometry.grid.shape, np.float32(_AIR_HU))
+    voxels = np.full(geometry.grid.shape, OUTSIDE_HU)
     origin, spacing = np.array(geometry.corner_mm), np.array(geometry.grid.spacing_mm)
     texture = _texture(patient.detail_seed)
     torso = make_torso(patient)

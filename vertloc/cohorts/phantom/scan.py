@@ -135,8 +135,7 @@ def _is_inside(vertebra: Vertebra, geometry: ScanGeometry) -> bool:
 
 def _half_extent(vertebra: Vertebra) -> NDArray[np.float64]:
     """Half of the box around a body along the patient's axes, mm."""
-    size = np.array([vertebra.size.width, vertebra.size.depth, 0.0]) * 0.5 * vertebra.scale
-    size[2] = 0.5 * max(vertebra.front_mm, vertebra.back_mm)
+    size = np.array([*vertebra.half_mm, 0.5 * max(vertebra.front_mm, vertebra.back_mm)])
     if vertebra.name == "S2":  # readers mark S2 even if its lower end is cut
         size[2] *= 0.5
     half: NDArray[np.float64] = np.abs(vertebra.axes.T) @ size

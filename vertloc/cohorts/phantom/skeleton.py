@@ -17,8 +17,8 @@ _RIB_DROP = (38, 58, 72, 82, 90, 96, 100, 102, 102, 98, 72, 45)
 
 
 def skeleton_solids(patient: Patient, torso: Torso) -> list[Solid]:
-    """Solids of all bones but the spine."""
-    solids = []
+    """Describe all bones but the spine."""
+    solids = _lung_vessels(patient, torso)
     for vertebra in patient.vertebrae:
         if vertebra.name[0] == "T":
             solids += [_rib(vertebra, side, patient, torso) for side in _LEFT_RIGHT]
@@ -29,10 +29,10 @@ def skeleton_solids(patient: Patient, torso: Torso) -> list[Solid]:
 
 
 def _rib(vertebra: Vertebra, side: float, patient: Patient, torso: Torso) -> Solid:
-    """From the joint at the body's upper rear edge past the transverse process and round the cage, falling."""
+    """Build a rib from the joint at the body's upper rear edge past the transverse process and round the cage, falling."""
     number = int(vertebra.name[1:]) - 1
     size, s = vertebra.size, vertebra.scale
-    half_width, depth = 0.5 * size.width * s, 0.5 * size.depth * s
+    half_width, depth = vertebra.half_mm
     head = vertebra.to_patient((side * (half_width - 0.5), 0.7 * depth, 0.42 * vertebra.back_mm))
     neck_x = size.transverse_mm * s * 0.92
     neck = vertebra.to_patient(
@@ -43,12 +43,12 @@ def _rib(vertebra: Vertebra, side: float, patient: Patient, torso: Torso) -> Sol
     for angle in np.radians(np.linspace(start, _RIB_END[number], 13)):
         z = neck[2] - _RIB_DROP[number] * torso.size * 0.5 * (1.0 - np.cos(angle)) * 1.1
         points.append(_on_cage(torso, float(angle), side, z, 3.0))
-    primitives = chain(PATIENT_FRAME, points, 3.1 * np.sqrt(torso.size), 1.8 if number else 1.3, 1.0)
-    return Solid(tuple(primitives), patient.build.cortex_hu * 0.95, 0.9 * patient.build.bone_hu, 0.15, 0.2, 1.0)
+    primitives = chain(PATIENT_FRAME, points, 3.4 * np.sqrt(torso.size), 1.7 if number else 1.3, 1.7)
+    return Solid(tuple(primitives), patient.build.cortex_hu * 0.95, 1.8 * patient.build.bone_hu, 0.15, 0.2, 1.0)
 
 
 def _on_cage(torso: Torso, angle: float, side: float, z: float, outside_mm: float) -> NDArray[np.float64]:
-    """A point on the rib cage's wall: 0 is behind, pi in front."""
+    """Return a point on the rib cage's wall: 0 is behind, pi in front."""
     half, front, rear = (float(v) + outside_mm for v in torso.rib_cage(z))
     x, y = (float(v) for v in torso.spine_at(z))
     sine, cosine = np.sin(angle), np.cos(angle)
@@ -59,8 +59,29 @@ def _on_cage(torso: Torso, angle: float, side: float, z: float, outside_mm: floa
     )
 
 
+def _lung_vessels(patient: Patient, torso: Torso) -> list[Solid]:
+    """Scatter vessels in the lungs, from the roots outwards."""
+    rng = np.random.default_rng([patient.detail_seed, 3])
+    root_z = torso.height_of(12.0)
+    x, y = (float(v) for v in torso.spine_at(root_z))
+    vessels = []
+    for side in _LEFT_RIGHT:
+        root = np.array([x + side * 30.0 * torso.size, y - 30.0, root_z])
+        for _ in range(34):
+            z = torso.height_of(float(rng.uniform(8.0, 16.3)))
+            half, front, rear = (float(v) for v in torso.rib_cage(z))
+            sx, sy = (float(v) for v in torso.spine_at(z))
+            across, deep = rng.uniform(0.3, 0.88), rng.uniform(-0.75, 0.8)
+            tip = np.array([sx + side * half * across, sy + 0.5 * (rear - front) + 0.5 * (rear + front) * deep, z])
+            start = root + rng.uniform(0.3, 0.6) * (tip - root)
+            vessels.append(capsule(PATIENT_FRAME, start, tip, (float(rng.uniform(1.3, 2.6)), 0.7), shell_mm=0.0))
+    blood = patient.build.vessel_hu
+    # One solid each: a union of all would need a buffer as large as the chest.
+    return [Solid((vessel,), blood, blood, blend_mm=0.0) for vessel in vessels]
+
+
 def _shoulder_girdle(patient: Patient, torso: Torso) -> list[Solid]:
-    """Breastbone, collar bones and shoulder blades."""
+    """Build breastbone, collar bones and shoulder blades."""
     size = torso.size
     z_top = torso.height_of(9.0)
     _, front, _ = (float(v) for v in torso.rib_cage(z_top))
@@ -96,7 +117,7 @@ def _shoulder_girdle(patient: Patient, torso: Torso) -> list[Solid]:
 
 
 def _pelvis(patient: Patient) -> list[Solid]:
-    """Hip bones: fans of flat rods from the joint's roof to the crest, and the sockets with the heads of the femurs."""
+    """Build hip bones: fans of flat rods from the joint's roof to the crest, and the sockets with the heads of the femurs."""
     first = patient.vertebrae[patient.level_at("S1")]
     size = first.scale
     # The pelvis turns with the sacrum, by half as much.
@@ -142,14 +163,14 @@ def _pelvis(patient: Patient) -> list[Solid]:
             capsule(frame, socket, (side * 15.0 * size, -62.0 * size, -100.0 * size), (12.0 * size, 9.0), 1.0, 1.5)
         )
         fan.append(ellipsoid(frame, socket + np.array([side * 12.0, -6.0, -12.0]), (25.0 * size,) * 3, carve=True))
-        solids.append(Solid(tuple(fan), patient.build.cortex_hu, 0.9 * patient.build.bone_hu, 0.15, 0.3, 3.0))
+        solids.append(Solid(tuple(fan), patient.build.cortex_hu, 1.4 * patient.build.bone_hu, 0.15, 0.3, 3.0))
         head = ellipsoid(frame, socket + np.array([side * 12.0, -6.0, -12.0]), (23.0 * size,) * 3, 1.2)
         solids.append(Solid((head,), patient.build.cortex_hu, 280.0, 0.1))
     return solids
 
 
 def _skull(patient: Patient) -> list[Solid]:
-    """Vault with brain, base, condyles, upper jaw, teeth and lower jaw, turned with C1."""
+    """Build the vault with brain, base, condyles, upper jaw, teeth and lower jaw, turned with C1."""
     atlas = patient.vertebrae[0]
     frame = Frame(atlas.centre_mm, atlas.axes)
     s = atlas.scale

@@ -23,7 +23,7 @@ _FINE, _MEDIUM, _COARSE = 1.25, 0.6, 0.25
 
 @dataclass(frozen=True, eq=False)
 class SectionTable:
-    """Sections as the arrays that `paint_sections` takes: (n, z, 7) and (n, 3)."""
+    """Sections as the arrays that `paint_sections` takes: (n, z, 7) and (n, 4)."""
 
     sections: NDArray[np.float64]
     tissues: NDArray[np.float64]
@@ -47,7 +47,9 @@ def soft_tissue(patient: Patient, torso: Torso, heights_mm: NDArray[np.float64])
     organs = [*_neck(patient.build), *_chest(patient.build, torso), *_belly(patient.build, rng), *_back(patient.build)]
     for organ in organs:
         layers += _interpolate(organ, torso, heights_mm)
-    return SectionTable(np.stack([s for s, _ in layers]), np.array([t for _, t in layers]))
+    # The table and the skin lie in the air; nothing else may reach out of the body.
+    tissues = np.array([(*tissue, float(i < 4)) for i, (_, tissue) in enumerate(layers)])
+    return SectionTable(np.stack([section for section, _ in layers]), tissues)
 
 
 def _section(n: int) -> NDArray[np.float64]:
@@ -67,13 +69,18 @@ def _layers(build: Build, torso: Torso, z: NDArray[np.float64]) -> list[_Layer]:
     n = len(z)
     layers: list[_Layer] = []
     lowest = float(np.max(torso.smooth_at(torso.heights_mm)[1] + torso.skin(torso.heights_mm)[2])) + 2.0
-    for depth, width, hu in ((16.0, 215.0, -150.0), (12.0, 211.0, -880.0)):
+    # A curved table: the lower arc of a flat ellipse; what lies above the arc is air again.
+    for depth, width, hu, lift in (
+        (46.0, 232.0, 90.0, 0.0),
+        (43.5, 229.0, -930.0, 0.0),
+        (200.0, 260.0, -1000.0, 166.0),
+    ):
         table = _section(n)
-        table[:] = (float(np.median(x)), lowest + 17.0, width, depth, 1.0, 0.0, 0.5)
+        table[:] = (float(np.median(x)), lowest - 26.0 - lift, width, depth, 1.0, 0.0, 1.0 if lift else 0.2)
         layers.append((table, (hu, 0.0, 1.0)))
     level = torso.level_at(z)
-    squareness = np.interp(level, [-2.0, 5.0, 9.0, 14.0, 24.0], [0.0, 0.0, 0.5, 0.35, 0.4])
-    wall = np.interp(level, [-4.0, -2.0, 6.0, 9.0, 20.0, 26.0], [3.0, 30.0, 30.0, 14.0, 12.0, 30.0])
+    squareness = np.interp(level, [-2.0, 5.0, 9.0, 14.0, 24.0], [0.1, 0.3, 0.5, 0.35, 0.4])
+    wall = np.interp(level, [-4.0, -2.0, 6.0, 9.0, 20.0, 26.0], [3.0, 7.0, 8.0, 14.0, 12.0, 30.0])
     inner_hu = (0.0, -98.0, build.muscle_hu, -95.0)
     insets = (np.zeros(n), np.full(n, 1.8), 1.8 + fat, 1.8 + fat + wall)
     textures = ((0.0, _FINE), (12.0, _MEDIUM), (14.0, _MEDIUM), (16.0, _MEDIUM))
@@ -105,11 +112,12 @@ def _lungs(torso: Torso, z: NDArray[np.float64]) -> list[_Layer]:
         # Past the dome the lung shrinks backwards into the costodiaphragmatic recess.
         shrink = np.sqrt(np.clip((18.6 - level) / (18.6 - dome + 1.5), 0.0, 1.0))
         lung = _section(len(z))
-        lung[:, 0] = x + side * half * 0.54
-        lung[:, 2] = np.where((level > 6.7) & (shrink > 0.05), half * 0.46, 0.0)
+        lateral = 0.3 + 0.7 * shrink
+        lung[:, 0] = x + side * half * (1.0 - 0.46 * lateral)
+        lung[:, 2] = np.where((level > 6.7) & (shrink > 0.05), half * 0.46 * lateral, 0.0)
         lung[:, 3] = 0.5 * (rear + front) * np.where(shrink < 1.0, 0.2 + 0.8 * shrink, 1.0)
         lung[:, 1] = y + rear - lung[:, 3]
-        lung[:, 6] = 0.45
+        lung[:, 6] = 0.45 * shrink
         layers.append((lung, (-855.0, 45.0, _MEDIUM)))
     return layers
 
@@ -119,13 +127,16 @@ def _interpolate(organ: _Organ, torso: Torso, z: NDArray[np.float64]) -> list[_L
     keys = np.array(organ.keys, dtype=np.float64)
     level = torso.level_at(z)
     x, y = torso.spine_at(z)
-    present = (level >= keys[0, 0]) & (level <= keys[-1, 0])
+    # Ends are round, over 0.7 of a level.
+    depth = np.clip(np.minimum(level - keys[0, 0], keys[-1, 0] - level) / 0.7, 0.0, 1.0)
+    taper = np.sqrt(1.0 - (1.0 - depth) ** 2)
+    present = taper > 0.0
     values = [np.interp(level, keys[:, 0], keys[:, c]) * torso.size for c in range(1, 5)]
     layers = []
     for side in (1.0, -1.0) if organ.is_paired else (1.0,):
         section = _section(len(z))
         section[:, 0], section[:, 1] = x + side * values[0], y + values[1]
-        section[:, 2], section[:, 3] = np.where(present, values[2], 0.0), values[3]
+        section[:, 2], section[:, 3] = np.where(present, values[2] * taper, 0.0), values[3] * taper
         turn = np.radians(organ.turn_degrees) * side
         section[:, 4], section[:, 5], section[:, 6] = np.cos(turn), np.sin(turn), organ.squareness
         layers.append((section, (organ.hu, organ.texture_hu, organ.pitch)))
@@ -135,9 +146,11 @@ def _interpolate(organ: _Organ, torso: Torso, z: NDArray[np.float64]) -> list[_L
 def _neck(build: Build) -> list[_Organ]:
     muscle, blood = build.muscle_hu, build.vessel_hu
     return [
+        # Small muscles and the fat between them; the large ones follow.
+        _Organ([(-2.5, 0, 2, 56, 48), (0, 0, 4, 52, 46), (5, 0, 6, 54, 42), (7.4, 0, 8, 80, 40), (8.6, 0, 10, 70, 30)], 0.35 * muscle, 42.0, _COARSE),
         # The throat's soft tissue, tongue and larynx around the airway.
         _Organ([(-2.0, 0, -46, 26, 30), (1, 0, -46, 30, 32), (2.5, 0, -40, 26, 24), (4.5, 0, -32, 22, 18), (6.5, 0, -30, 20, 16), (7.5, 0, -30, 14, 14)], muscle, 10.0),
-        _Organ([(-1.0, 0, -24, 13, 6), (1, 0, -22, 12, 6), (3, 0, -24, 10, 8), (4.2, 0, -29, 7, 9), (6, 0, -30, 9, 9), (7.5, 0, -34, 9, 8.5), (9, 0, -36, 9, 8.5), (10.6, 0, -32, 11, 8)], -990.0),
+        _Organ([(-1.0, 0, -24, 13, 6), (1, 0, -22, 12, 6), (3, 0, -24, 10, 8), (4.2, 0, -29, 6, 7.5), (6, 0, -30, 8.5, 7.5), (7.5, 0, -34, 8.5, 7.5), (9, 0, -36, 9, 8.5), (10.6, 0, -32, 11, 8)], -990.0),
         _Organ([(-6.0, 0, -72, 11, 12), (-3.0, 0, -66, 12, 20), (-1.2, 0, -60, 9, 22)], -960.0, 30.0),
         _Organ([(-6.0, 28, -62, 13, 15), (-3.0, 27, -60, 12, 14), (-1.9, 25, -60, 6, 6)], -980.0, is_paired=True),
         _Organ([(4.8, 15, -28, 5, 9), (5.8, 16, -27, 8, 12), (7.2, 15, -28, 5, 8)], 105.0, 8.0, is_paired=True),
@@ -158,10 +171,10 @@ def _chest(build: Build, torso: Torso) -> list[_Organ]:
         _Organ([(8.0, -22, -42, 8, 8), (11, -26, -56, 10, 9), (13.0, -30, -56, 10, 10)], blood),
         _Organ([(8.0, 16, -40, 6, 6), (10.0, 4, -46, 20, 12), (10.6, 2, -48, 30, 14), (11.2, -8, -62, 15, 15), (13.0, -6, -62, 15, 15)], blood),
         _Organ([(11.2, 4, -52, 42, 12), (12.2, 4, -54, 40, 13)], blood),
-        _Organ([(12.0, 10, -62, 38, 28), (13.2, 20, -66, 58, 40), (15.0, 26, -72, 60, 40), (16.6, 30, -78, 44, 26)], heart, 10.0, turn_degrees=25.0),
+        _Organ([(12.0, 10, -64, 34, 26), (13.2, 16, -72, 50, 36), (15.0, 24, -80, 52, 36), (16.4, 28, -84, 40, 24)], heart, 10.0, turn_degrees=25.0),
         _Organ([(10.8, 22, -22, 10, 8), (12.5, 38, -30, 12, 9)], -950.0, is_paired=True),
         # Muscle and fat beside the bodies, between the lungs and the ribs' heads.
-        _Organ([(7.0, 0, 8, 30, 22), (9, 0, 14, 26, 20), (14, 0, 16, 27, 22), (18.5, 0, 18, 32, 26)], 0.3 * muscle, 35.0, _COARSE),
+        _Organ([(7.0, 0, 8, 26, 20), (9, 0, 14, 20, 18), (14, 0, 17, 21, 20), (18.5, 0, 20, 27, 24)], 0.3 * muscle, 35.0, _COARSE),
     ]  # fmt: skip
 
 
@@ -177,6 +190,8 @@ def _belly(build: Build, rng: np.random.Generator) -> list[_Organ]:
         (22, -90, -40, 10, 14),
     ]
     organs = [
+        # The fat around the great vessels, the kidneys and the diaphragm's legs.
+        _Organ([(16.5, 4, -24, 46, 30), (18.0, 0, -22, 62, 40), (20.0, 0, -20, 80, 46), (22.0, 0, -20, 80, 46)], -95.0, 16.0),
         _Organ(liver, organ + contrast, 5.0, squareness=0.2),
         _Organ([(16.4, 45, -85, 40, 26), (18, 46, -80, 44, 28), (20, 30, -80, 40, 20)], 30.0, 30.0, _COARSE),
         _Organ([(16.6, 88, -6, 18, 22), (18, 92, -6, 22, 34), (19.5, 96, -14, 14, 22)], organ + 1.2 * contrast, 5.0, turn_degrees=20.0),

@@ -69,13 +69,17 @@ def capsule(
     stretch: float = 1.0,
     shell_mm: float = 1.2,
     carve: bool = False,
+    core: float = 1.0,
 ) -> Primitive:
-    """A rod with round ends between two local points, `stretch` times as high along the local z axis as across."""
+    """Build a rod with round ends between two local points, `stretch` times as high along the local z axis as across.
+
+    core : density inside the shell relative to the solid's
+    """
     low, high = (radius_mm, radius_mm) if isinstance(radius_mm, int | float) else radius_mm
     shape = (*first, *last, low, high, stretch)
     ends = np.array([first, last], dtype=np.float64)
     radii = np.array([low, high])[:, None] * np.array([[1.0, 1.0, max(stretch, 1.0)]])
-    return _primitive(CAPSULE, frame, shape, shell_mm, carve, ends, radii)
+    return _primitive(CAPSULE, frame, (*shape, 0.0, core), shell_mm, carve, ends, radii)
 
 
 def body(
@@ -86,23 +90,29 @@ def body(
     concavity_mm: float = 1.0,
     lip: float = 0.0,
     hollow: float = 0.1,
+    narrowing: tuple[float, float] = (0.0, 0.0),
     shell_mm: float = 0.8,
 ) -> Primitive:
-    """A vertebral body (or disc): half width and depth, half heights in front and behind."""
-    shape = (*half_mm, *half_heights_mm, waist, concavity_mm, lip, hollow)
-    reach = 1.2 * (1.0 + lip)
+    """Build a vertebral body (or disc): half width and depth, half heights in front and behind.
+
+    narrowing : of the width from the middle to the front, of both from the middle to the lower end, as fractions
+    """
+    shape = (*half_mm, *half_heights_mm, waist, concavity_mm, lip, hollow, *narrowing, 1.0)
+    reach = 1.2 * (1.0 + lip) * (1.0 + abs(narrowing[0])) * (1.0 + abs(narrowing[1]))
     radii = np.array([[half_mm[0] * reach, half_mm[1] * reach, max(half_heights_mm)]])
     return _primitive(BODY, frame, shape, shell_mm, False, np.zeros((1, 3)), radii)
 
 
 def ellipsoid(frame: Frame, centre: Point, radii_mm: Point, shell_mm: float = 1.2, carve: bool = False) -> Primitive:
-    """An ellipsoid around a local point, its axes along the frame's."""
+    """Build an ellipsoid around a local point, its axes along the frame's."""
     moved = Frame(frame.centre_mm + np.asarray(centre, dtype=np.float64) @ frame.axes, frame.axes)
-    return _primitive(ELLIPSOID, moved, tuple(radii_mm), shell_mm, carve, np.zeros((1, 3)), np.array([radii_mm]))
+    return _primitive(
+        ELLIPSOID, moved, (*radii_mm, *(0.0,) * 7, 1.0), shell_mm, carve, np.zeros((1, 3)), np.array([radii_mm])
+    )
 
 
 def chain(frame: Frame, points: Iterable[Point], radius_mm: float, stretch: float, shell_mm: float) -> list[Primitive]:
-    """Capsules from point to point."""
+    """String capsules from point to point."""
     listed = list(points)
     return [capsule(frame, a, b, radius_mm, stretch, shell_mm) for a, b in zip(listed[:-1], listed[1:], strict=True)]
 
@@ -138,7 +148,7 @@ def _primitive(
     row[:3] = kind, float(carve), shell_mm
     row[3:6] = frame.centre_mm
     row[6:15] = frame.axes.ravel()
-    row[15 : 15 + len(shape)] = shape
+    row[15:] = shape
     middle = frame.centre_mm + centres @ frame.axes
     if kind == BODY:  # a box, not an ellipsoid
         reach = np.abs(frame.axes.T) @ radii.T

@@ -22,16 +22,17 @@ _OUTLINE = np.array(
         (-2.0, 75.0, 96.0, 84.0),
         (0.0, 70.0, 90.0, 66.0),
         (1.5, 64.0, 86.0, 58.0),
-        (3.0, 60.0, 70.0, 58.0),
-        (4.5, 60.0, 56.0, 62.0),
-        (6.0, 82.0, 56.0, 66.0),
-        (7.0, 140.0, 64.0, 66.0),
-        (8.5, 205.0, 84.0, 62.0),
-        (10.0, 200.0, 108.0, 58.0),
-        (13.0, 165.0, 138.0, 56.0),
-        (16.0, 155.0, 142.0, 58.0),
-        (19.0, 150.0, 130.0, 66.0),
-        (21.0, 150.0, 118.0, 70.0),
+        (3.0, 63.0, 66.0, 58.0),
+        (4.5, 63.0, 54.0, 60.0),
+        (6.0, 84.0, 54.0, 68.0),
+        (6.6, 108.0, 58.0, 70.0),
+        (7.4, 165.0, 68.0, 72.0),
+        (8.5, 205.0, 84.0, 70.0),
+        (10.0, 200.0, 108.0, 68.0),
+        (13.0, 165.0, 138.0, 66.0),
+        (16.0, 155.0, 142.0, 68.0),
+        (19.0, 150.0, 130.0, 72.0),
+        (21.0, 150.0, 118.0, 74.0),
         (23.0, 165.0, 118.0, 72.0),
         (25.0, 178.0, 128.0, 62.0),
         (28.0, 184.0, 140.0, 60.0),
@@ -78,15 +79,15 @@ class Torso:
         return np.asarray(np.interp(z_mm, self.heights_mm, self.level))
 
     def spine_at(self, z_mm: Values | float) -> tuple[Values, Values]:
-        """x and y of the middle of the spine at heights."""
+        """X and y of the middle of the spine at heights."""
         return tuple(np.interp(z_mm, self.heights_mm, self.spine_mm[:, axis]) for axis in (0, 1))  # type: ignore[return-value]
 
     def smooth_at(self, z_mm: Values | float) -> tuple[Values, Values]:
-        """x and y of the smoothed middle line at heights."""
+        """X and y of the smoothed middle line at heights."""
         return tuple(np.interp(z_mm, self.heights_mm, self.outline_mm[:, axis]) for axis in (0, 1))  # type: ignore[return-value]
 
     def height_of(self, level: float) -> float:
-        """z of a fractional level."""
+        """Z of a fractional level."""
         return float(np.interp(-level, -self.level, self.heights_mm))
 
     def skin(self, z_mm: Values | float) -> tuple[Values, Values, Values]:
@@ -94,7 +95,9 @@ class Torso:
         level = self.level_at(z_mm)
         half, front, rear = (np.interp(level, _OUTLINE[:, 0], _OUTLINE[:, c]) * self.size for c in (1, 2, 3))
         belly = np.interp(level, [5.0, 9.0, 15.0, 20.0, 26.0], [0.2, 0.5, 0.8, 1.6, 1.2]) * (self.fat_mm - 20.0)
-        return half + 0.6 * belly, front + belly, rear + 0.35 * belly
+        # Where the spine bends back further than the smoothed line, the skin gives way.
+        bulge = np.maximum(self.spine_at(z_mm)[1] - self.smooth_at(z_mm)[1], 0.0)
+        return half + 0.6 * belly, front + belly, rear + 0.35 * np.maximum(belly, -15.0) + 0.8 * bulge
 
     def fat(self, z_mm: Values | float) -> Values:
         """Thickness of the fat under the skin at heights, mm."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from vertloc.cohorts.phantom.patient import Build, Patient, Vertebra
 from vertloc.cohorts.phantom.solids import Frame, Primitive, Solid, body, capsule, chain, ellipsoid
 
 _LEFT_RIGHT = (1.0, -1.0)
+_ARCH_CORE = 2.1
+"""The arch is denser inside than the body."""
 
 
 def spine_solids(patient: Patient) -> list[Solid]:
-    """Solids of the whole spine, in the order of painting: canal, discs, bones."""
+    """Describe the whole spine, in the order of painting: canal, discs, bones."""
     solids = _canal_solids(patient)
     chain_of = patient.vertebrae
     for upper, lower in zip(chain_of[1:-4], chain_of[2:-3], strict=True):
@@ -25,18 +29,13 @@ def _frame(vertebra: Vertebra) -> Frame:
     return Frame(vertebra.centre_mm, vertebra.axes)
 
 
-def _half_sizes(vertebra: Vertebra) -> tuple[float, float]:
-    size = vertebra.size
-    return 0.5 * size.width * vertebra.scale, 0.5 * size.depth * vertebra.scale
-
-
 def _canal_y(vertebra: Vertebra) -> float:
-    """Distance from the body's centre back to the middle of the canal, mm."""
-    return _half_sizes(vertebra)[1] + 0.5 * vertebra.size.canal_depth * vertebra.scale
+    """Return the distance from the body's centre back to the middle of the canal, mm."""
+    return vertebra.half_mm[1] + 0.5 * vertebra.size.canal_depth * vertebra.scale
 
 
 def _canal_solids(patient: Patient) -> list[Solid]:
-    """Fat of the epidural space, the thecal sac and, down to L1, the cord: tubes from level to level."""
+    """Lay fat of the epidural space, the thecal sac and, down to L1, the cord: tubes from level to level."""
     tubes: list[list[Primitive]] = [[], [], []]
     vertebrae = patient.vertebrae
     points = [v.to_patient((0.0, _canal_y(v), 0.0)) for v in vertebrae]
@@ -57,14 +56,14 @@ def _canal_solids(patient: Patient) -> list[Solid]:
 
 
 def _disc_solids(upper: Vertebra, lower: Vertebra) -> list[Solid]:
-    """A disc between two bodies: a firm ring around a softer core, sometimes with gas."""
+    """Describe a disc between two bodies: a firm ring around a softer core, sometimes with gas."""
     top = upper.centre_mm - upper.axes[2] * 0.5 * upper.back_mm * 0.9
     bottom = lower.centre_mm + lower.axes[2] * 0.5 * lower.back_mm * 0.9
     gap = top - bottom
     height = float(np.linalg.norm(gap))
     mean_axes = upper.axes + lower.axes
     frame = Frame(0.5 * (top + bottom), mean_axes / np.linalg.norm(mean_axes, axis=1, keepdims=True))
-    half = [0.5 * (a + b) for a, b in zip(_half_sizes(upper), _half_sizes(lower), strict=True)]
+    half = [0.5 * (a + b) for a, b in zip(upper.half_mm, lower.half_mm, strict=True)]
     bulge = 1.0 + 0.08 * upper.disc_narrowing
     half_height = 0.5 * height + 2.5
     ring = body(frame, (half[0] * bulge, half[1] * bulge), (half_height, half_height), 0.0, 0.0, shell_mm=4.0)
@@ -90,7 +89,7 @@ def _vertebra_solid(vertebra: Vertebra, build: Build) -> Solid:
 
 
 def _body_of(vertebra: Vertebra) -> list[Primitive]:
-    width, depth = _half_sizes(vertebra)
+    width, depth = vertebra.half_mm
     worn = 1.0 + 0.6 * vertebra.osteophyte
     heights = (0.5 * vertebra.front_mm, 0.5 * vertebra.back_mm)
     waist = 0.05 if vertebra.name[0] == "C" else 0.1
@@ -98,7 +97,8 @@ def _body_of(vertebra: Vertebra) -> list[Primitive]:
     primitives = [
         body(
             frame, (width, depth), heights, waist, vertebra.concavity_mm,
-            lip=0.14 * vertebra.osteophyte, hollow=0.12, shell_mm=0.75 * worn,
+            lip=0.14 * vertebra.osteophyte, hollow=0.12,
+            narrowing=({"C": 0.0, "T": 0.16, "L": 0.06}[vertebra.name[0]], 0.0), shell_mm=0.55 * worn,
         )
     ]  # fmt: skip
     if vertebra.name in ("C3", "C4", "C5", "C6", "C7"):  # the uncinate processes
@@ -108,120 +108,156 @@ def _body_of(vertebra: Vertebra) -> list[Primitive]:
     return primitives
 
 
-def _arch(vertebra: Vertebra) -> list[Primitive]:
-    """Pedicles, articular and transverse processes, laminae and the spinous process."""
-    size, scale, frame = vertebra.size, vertebra.scale, _frame(vertebra)
-    letter = vertebra.name[0]
-    half_width, depth = _half_sizes(vertebra)
-    height = 0.5 * vertebra.back_mm
+@dataclass(frozen=True)
+class _Arch:
+    """Where the arch of a vertebra stands, mm in the vertebra's frame.
+
+    depth : half depth of the body; height : half height of the body behind
+    canal_half : half width of the canal; rear_y : its rear wall; pillar_x, pillar_y : the articular processes
+    """
+
+    depth: float
+    height: float
+    canal_half: float
+    canal_depth: float
+    rear_y: float
+    pillar_x: float
+    pillar_y: float
+
+
+def _arch_of(vertebra: Vertebra) -> _Arch:
+    size, scale, letter = vertebra.size, vertebra.scale, vertebra.name[0]
+    depth = vertebra.half_mm[1]
     canal_half, canal_depth = 0.5 * size.canal_width * scale, size.canal_depth * scale
-    canal_y, rear_y = depth + 0.5 * canal_depth, depth + canal_depth
-    pillar_x = canal_half + {"C": 6.5, "T": 4.0, "L": 5.5}[letter] * scale
-    pillar_y = depth + {"C": 0.35, "T": 0.75, "L": 0.9}[letter] * canal_depth
-    pedicle = {"C": 2.7, "T": 2.6 + 0.12 * max(half_width - 13.0, 0.0), "L": 4.3}[letter] * scale
-    tilt = {"C": -0.15, "T": 0.15, "L": 0.1}[letter]
-    lamina = {"C": 2.1, "T": 3.2, "L": 3.4}[letter] * scale
+    return _Arch(
+        depth=depth,
+        height=0.5 * vertebra.back_mm,
+        canal_half=canal_half,
+        canal_depth=canal_depth,
+        rear_y=depth + canal_depth,
+        pillar_x=canal_half + {"C": 6.5, "T": 4.5, "L": 6.0}[letter] * scale,
+        pillar_y=depth + {"C": 0.35, "T": 0.6, "L": 0.62}[letter] * canal_depth,
+    )
+
+
+def _arch(vertebra: Vertebra) -> list[Primitive]:
+    """Build pedicles, articular and transverse processes, laminae and the spinous process, less the canal."""
+    arch = _arch_of(vertebra)
     primitives = []
     for side in _LEFT_RIGHT:
-        root_x = min(canal_half + pedicle + 0.3, half_width - 0.4 * pedicle) if letter != "C" else half_width - 2.5
-        raised = 0.35 * height
-        primitives.append(
-            capsule(
-                frame, (side * root_x, depth - 4.0, raised), (side * pillar_x, pillar_y, 0.8 * raised), pedicle, 1.5
-            )
-        )
-        facet = {"C": 5.2, "T": 3.6, "L": 5.0}[letter] * scale
-        spread = {"C": 0.0, "T": 0.0, "L": 2.0}[letter]
-        top = (side * (pillar_x + spread), pillar_y - tilt * height, 0.55 * height)
-        base = (side * (pillar_x - spread), pillar_y + 0.35 * height + tilt * height, -1.05 * height)
-        primitives.append(capsule(frame, top, base, facet, 1.0, 1.5))
-        primitives.append(
-            capsule(frame, (side * (pillar_x - 1.0), pillar_y + 1.0, -0.1 * height), (0.0, rear_y + 2.5, -0.35 * height),
-                    lamina, 0.62 * height / lamina, 1.4)
-        )  # fmt: skip
-        primitives += _transverse(vertebra, side, (pillar_x, pillar_y))
-    primitives += _spinous(vertebra, rear_y)
-    canal = (canal_half, 0.5 * canal_depth)
-    primitives.append(capsule(frame, (0.0, canal_y, -30.0), (0.0, canal_y, 30.0), min(canal) * 0.98, 1.0, carve=True))
-    if canal[0] > canal[1] + 1.0:
-        shift = canal[0] - 0.8 * canal[1]
-        for side in _LEFT_RIGHT:
-            ends = (side * shift, canal_y - 0.15 * canal[1], -30.0), (side * shift, canal_y - 0.15 * canal[1], 30.0)
-            # The side pockets are carved between the pedicles only.
-            primitives.append(capsule(frame, *ends, 0.72 * canal[1], carve=True))
-    return primitives
+        primitives += _side_of_arch(vertebra, arch, side) + _transverse(vertebra, arch, side)
+    return primitives + _spinous(vertebra, arch.rear_y) + _canal(vertebra, arch)
 
 
-def _transverse(vertebra: Vertebra, side: float, pillar: tuple[float, float]) -> list[Primitive]:
-    scale, frame = vertebra.scale, _frame(vertebra)
+def _side_of_arch(vertebra: Vertebra, arch: _Arch, side: float) -> list[Primitive]:
+    """Build a pedicle, the pair of articular processes and a lamina."""
+    scale, frame, letter = vertebra.scale, _frame(vertebra), vertebra.name[0]
+    half_width, height = vertebra.half_mm[0], arch.height
+    pedicle = {"C": 2.9, "T": 3.0 + 0.12 * max(half_width - 13.0, 0.0), "L": 4.9}[letter] * scale
+    root_x = half_width - 2.5
+    if letter != "C":
+        root_x = min(arch.canal_half + pedicle + 0.3, half_width - 0.4 * pedicle)
+    root = (side * root_x, arch.depth - 4.0, 0.32 * height)
+    pillar = (side * arch.pillar_x, arch.pillar_y, 0.26 * height)
+    facet = {"C": 5.8, "T": 4.2, "L": 5.8}[letter] * scale
+    tilt, spread = {"C": (-0.15, 0.0), "T": (0.15, 0.0), "L": (0.1, 2.0)}[letter]
+    top = (side * (arch.pillar_x + spread), arch.pillar_y - tilt * height, 0.55 * height)
+    base = (side * (arch.pillar_x - spread), arch.pillar_y + (0.35 + tilt) * height, -1.05 * height)
+    lamina = {"C": 2.6, "T": 3.8, "L": 4.2}[letter] * scale
+    outer = (side * (arch.pillar_x - 1.0), arch.pillar_y + 1.0, -0.1 * height)
+    return [
+        capsule(frame, root, pillar, pedicle, 1.8, 2.0, core=1.6),
+        capsule(frame, top, base, facet, 1.0, 2.6, core=_ARCH_CORE),
+        capsule(
+            frame, outer, (0.0, arch.rear_y + 3.0, -0.35 * height), lamina, 0.68 * height / lamina, 2.4, core=_ARCH_CORE
+        ),
+    ]
+
+
+def _canal(vertebra: Vertebra, arch: _Arch) -> list[Primitive]:
+    """Carve the canal: round in the middle, with a pocket on each side where it is wide."""
+    frame = _frame(vertebra)
+    y, radius = arch.depth + 0.5 * arch.canal_depth, 0.5 * arch.canal_depth
+    ways = [(0.0, y, 0.98 * min(radius, arch.canal_half))]
+    if arch.canal_half > radius + 1.0:
+        shift = arch.canal_half - 0.72 * radius
+        ways += [(side * shift, y - 0.3 * radius, 0.66 * radius) for side in _LEFT_RIGHT]
+    return [capsule(frame, (x, y, -30.0), (x, y, 30.0), r, carve=True) for x, y, r in ways]
+
+
+def _transverse(vertebra: Vertebra, arch: _Arch, side: float) -> list[Primitive]:
+    scale, frame, height = vertebra.scale, _frame(vertebra), arch.height
     tip = side * vertebra.size.transverse_mm * scale
-    height = 0.5 * vertebra.back_mm
+    pillar_x, pillar_y = side * arch.pillar_x, arch.pillar_y
     if vertebra.name[0] == "C":  # two bars around the artery's hole
-        half_width, depth = _half_sizes(vertebra)
-        front, behind = (side * (half_width - 1.0), 0.1 * depth), (side * pillar[0], pillar[1])
+        front = (side * (vertebra.half_mm[0] - 1.0), 0.1 * arch.depth, -1.0)
         return [
-            capsule(frame, (*front, -1.0), (tip, 0.45 * depth, -2.5), 1.9),
-            capsule(frame, (*behind, 0.0), (tip, 0.8 * depth, -2.5), 2.0),
+            capsule(frame, front, (tip, 0.45 * arch.depth, -2.5), 2.5, shell_mm=2.0, core=_ARCH_CORE),
+            capsule(
+                frame, (pillar_x, pillar_y, 0.0), (tip, 0.8 * arch.depth, -2.5), 2.7, shell_mm=2.0, core=_ARCH_CORE
+            ),
         ]
     if vertebra.name[0] == "T":
-        back = 6.0 + 0.25 * abs(tip)
-        return [capsule(frame, (side * pillar[0], pillar[1], 0.3 * height), (tip, pillar[1] + back, 0.45 * height),
-                        (3.6 * scale, 4.4 * scale), 1.15)]  # fmt: skip
-    thick = 1.6 if vertebra.name in ("L5", "L6") else 1.0
-    return [capsule(frame, (side * pillar[0], pillar[1] - 3.0, 0.25 * height), (tip, pillar[1] + 4.0, 0.35 * height),
-                    (3.2 * scale * thick, 2.6 * scale * thick), 1.5)]  # fmt: skip
+        end = (tip, pillar_y + 8.0 + 0.25 * abs(tip), 0.45 * height)
+        start = (pillar_x, pillar_y, 0.3 * height)
+        return [capsule(frame, start, end, (4.0 * scale, 4.8 * scale), 1.15, 2.0, core=_ARCH_CORE)]
+    thick = scale * (1.6 if vertebra.name in ("L5", "L6") else 1.0)
+    end = (tip, pillar_y + 6.0, 0.35 * height)
+    start = (pillar_x, pillar_y - 1.0, 0.25 * height)
+    return [capsule(frame, start, end, (3.6 * thick, 3.0 * thick), 1.6, 1.8, core=_ARCH_CORE)]
 
 
 def _spinous(vertebra: Vertebra, rear_y: float) -> list[Primitive]:
     size, scale, frame = vertebra.size, vertebra.scale, _frame(vertebra)
-    height = 0.5 * vertebra.back_mm
-    angle, length = np.radians(size.spinous_degrees), size.spinous_mm * scale
-    thin = {"C": 2.2, "T": 2.5, "L": 2.8, "S": 2.2}[vertebra.name[0]] * scale
+    angle, length = np.radians(size.spinous_degrees), size.spinous_mm * scale * vertebra.spinous_share
+    thin = {"C": 2.5, "T": 2.8, "L": 3.3, "S": 2.2}[vertebra.name[0]] * scale
     high = max(0.5 * size.spinous_height * scale / thin, 1.0)
-    start = np.array([0.0, rear_y + 2.0, -0.35 * height])
+    start = np.array([0.0, rear_y + 2.0, -0.175 * vertebra.back_mm])
     tip = start + (length - 2.0) * np.array([0.0, np.cos(angle), -np.sin(angle)])
     if vertebra.name in ("C2", "C3", "C4", "C5"):  # split at the end
         fork = start + 0.65 * (tip - start)
         ends = [tip + np.array([side * 4.0 * scale, 0.0, -1.0]) for side in _LEFT_RIGHT]
-        return [capsule(frame, start, fork, thin, high, 1.3)] + [capsule(frame, fork, e, thin, 1.0, 1.3) for e in ends]
-    return [capsule(frame, start, tip, (thin, 1.25 * thin), high, 1.3)]
+        ways = [(start, fork, high), *((fork, end, 1.0) for end in ends)]
+        return [capsule(frame, a, b, thin, stretch, 2.0, core=_ARCH_CORE) for a, b, stretch in ways]
+    return [capsule(frame, start, tip, (thin, 1.25 * thin), high, 2.0, core=_ARCH_CORE)]
 
 
 def _atlas(vertebra: Vertebra) -> list[Primitive]:
-    """C1: two lateral masses joined by a short front arch and a long rear arch; the origin lies in the dens."""
+    """Build C1: two lateral masses joined by a short front arch and a long rear arch; the origin lies in the dens."""
     s, frame = vertebra.scale, _frame(vertebra)
     front = [(x * s, y * s, 0.0) for x, y in ((-15.0, -4.0), (-8.0, -8.5), (0.0, -10.5), (8.0, -8.5), (15.0, -4.0))]
     rear = [
         (x * s, y * s, 0.0)
         for x, y in ((-18.0, 7.0), (-18.5, 16.0), (-13.0, 25.0), (0.0, 30.5), (13.0, 25.0), (18.5, 16.0), (18.0, 7.0))
     ]
-    primitives = chain(frame, front, 2.8 * s, 1.6, 1.6) + chain(frame, rear, 2.5 * s, 1.6, 1.6)
+    primitives = chain(frame, front, 3.0 * s, 1.6, 2.2) + chain(frame, rear, 3.0 * s, 1.5, 2.2)
     for side in _LEFT_RIGHT:
-        primitives.append(ellipsoid(frame, (side * 17.5 * s, 2.0 * s, 0.0), (6.5 * s, 9.5 * s, 8.5 * s), 1.4))
+        primitives.append(ellipsoid(frame, (side * 17.5 * s, 2.0 * s, 0.0), (7.5 * s, 9.5 * s, 8.5 * s), 3.0))
         tip = (side * 38.0 * s, 5.0 * s, -1.0)
         primitives.append(capsule(frame, (side * 20.0 * s, 1.0 * s, -1.0), tip, (3.0 * s, 3.6 * s), 1.1))
     return primitives
 
 
 def _axis_extras(vertebra: Vertebra) -> list[Primitive]:
-    """C2's dens, which reaches up into C1's ring, and its broad shoulders."""
+    """Build C2's dens, which reaches up into C1's ring, and its broad shoulders."""
     s, frame = vertebra.scale, _frame(vertebra)
     height = 0.5 * vertebra.back_mm
     primitives = [
         capsule(frame, (0.0, -1.0, 0.5 * height), (0.0, -0.5, height + 17.0 * s), (6.0 * s, 5.0 * s), 1.0, 1.5)
     ]
     for side in _LEFT_RIGHT:
-        primitives.append(ellipsoid(frame, (side * 14.0 * s, 3.0, 0.75 * height), (9.0 * s, 8.5 * s, 6.0 * s), 1.4))
+        primitives.append(ellipsoid(frame, (side * 14.0 * s, 3.0, 0.75 * height), (9.0 * s, 8.5 * s, 6.5 * s), 2.0))
     return primitives
 
 
 def _sacral(vertebra: Vertebra) -> list[Primitive]:
-    """A sacral segment: body, wings fused with its neighbours, roof of the canal."""
+    """Build a sacral segment: body, wings fused with its neighbours, roof of the canal."""
     s, frame, size = vertebra.scale, _frame(vertebra), vertebra.size
-    half_width, depth = _half_sizes(vertebra)
+    half_width, depth = vertebra.half_mm
     front, back = 0.5 * vertebra.front_mm, 0.5 * vertebra.back_mm
     rear_y = depth + size.canal_depth * s
-    primitives = [body(frame, (half_width, depth), (front * 1.05, back * 0.95), 0.06, 0.5, hollow=0.1, shell_mm=0.8)]
+    primitives = [body(frame, (half_width, depth), (front * 1.05, back * 0.95), 0.06, 0.5,
+             hollow=0.1, narrowing=(0.0, 0.16), shell_mm=0.7)]  # fmt: skip
     for side in _LEFT_RIGHT:
         tip = (side * size.transverse_mm * s, depth * 0.9, -0.2 * back)
         wing = 10.0 if vertebra.name == "S1" else 0.45 * size.depth

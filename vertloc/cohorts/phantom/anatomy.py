@@ -8,12 +8,13 @@ typical values to draw from, not a model of any one patient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vertloc.vertebrae import VERTEBRAE
 
 NEIGHBOUR_MM: dict[tuple[str, str], tuple[float, float]] = dict(
     zip(
-        zip(VERTEBRAE[:-1], VERTEBRAE[1:], strict=True),
+        pairwise(VERTEBRAE),
         (
             *((19.7, 3.4), (18.0, 2.6), (17.6, 2.1), (17.0, 2.6), (16.8, 2.4), (17.4, 3.1), (19.4, 2.8)),
             *((20.7, 2.9), (21.2, 2.6), (21.1, 2.8), (21.6, 2.9), (21.7, 2.9), (22.4, 3.2), (23.3, 2.9)),

@@ -1,7 +1,7 @@
 """Settings + seed -> a folder in the layout of the Microsoft spine CT database, with two patient-wise fold files.
 
-Patient i depends on the seed and on i alone: a larger cohort contains the smaller one, and the number of workers changes
-nothing. `phantom.json` tells how the folder was made.
+Patient i depends on the seed and on i alone: a larger cohort contains the smaller one, and the number of workers
+changes nothing. `phantom.json` tells how the folder was made.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PlannedScan:
     seed: tuple[int, int, int, int]
 
     def generator(self) -> np.random.Generator:
-        """The generator of annotation, streaks and noise; new on every call."""
+        """Make the generator of annotation, streaks and noise; new on every call."""
         return np.random.default_rng(self.seed)
 
 
@@ -67,7 +67,7 @@ def plan_patient(number: int, settings: PhantomSettings, seed: int) -> list[Plan
 
 
 def annotate_planned(scan: PlannedScan) -> Centroids:
-    """The points that `render_scan` will give for this scan, without painting it."""
+    """Return the points that `render_scan` will give for this scan, without painting it."""
     return annotate_scan(scan.patient, scan.geometry, scan.generator())
 
 

@@ -19,7 +19,7 @@ METAL_HU = 6000.0
 _N_ANGLES = 96
 _PIXELS = 112
 _SATURATION_MM = 7.0
-_STRENGTH_HU = 330.0
+_STRENGTH_HU = 6500.0
 
 
 def metal_solids(patient: Patient) -> list[Solid]:
@@ -82,7 +82,7 @@ def _streaks(image: NDArray[np.float64], pixel_mm: float, rng: np.random.Generat
     project_slice(image, angles, path)
     path *= pixel_mm
     seen = _SATURATION_MM * (1.0 - np.exp(-path / _SATURATION_MM))
-    starved = 0.10 * np.expm1(np.minimum(path / 6.0, 3.0)) * rng.normal(size=path.shape)
+    starved = 0.06 * np.expm1(np.minimum(path / 6.0, 3.0)) * rng.normal(size=path.shape)
     error = seen - path + starved
     n_fft = 2 ** int(np.ceil(np.log2(2 * n_bins)))
     ramp = np.abs(np.fft.fftfreq(n_fft)) * np.cos(np.pi * np.fft.fftfreq(n_fft))

@@ -1,13 +1,14 @@
 """Random numbers -> a patient: the chain of vertebrae in space, their pathology, and the build of the body.
 
-The chain starts at C1 in the origin and runs down. Every vertebra has a tilt in the sagittal plane (positive: going down
-means going back), a coronal tilt and an axial turn; a centre follows from the one above by the distance of the pair
-along the mean tilt of the two.
+The chain starts at C1 in the origin and runs down. Every vertebra has a tilt in the sagittal plane (positive: going
+down means going back), a coronal tilt and an axial turn; a centre follows from the one above by the distance of the
+pair along the mean tilt of the two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ def _draw_chain(rng: np.random.Generator, settings: PhantomSettings) -> tuple[st
 
 
 def _pair_mm(upper: str, lower: str) -> tuple[float, float]:
-    """Mean and standard deviation of a pair's distance, with the pairs of transitional anatomy filled in."""
+    """Return mean and standard deviation of a pair's distance, with the pairs of transitional anatomy filled in."""
     if upper in ("S2", "S3", "S4"):
         return {"S2": (23.0, 1.5), "S3": (19.0, 1.5), "S4": (16.0, 1.5)}[upper]
     if (upper, lower) == ("L5", "L6"):
@@ -160,14 +161,14 @@ def _pair_mm(upper: str, lower: str) -> tuple[float, float]:
 def _draw_distances(
     rng: np.random.Generator, names: tuple[str, ...], size: float, jitter_mm: float
 ) -> NDArray[np.float64]:
-    """Distances between neighbours: body size, region and the single pair share the published spread.
+    """Draw distances between neighbours: body size, region and the single pair share the published spread.
 
     Worn discs and collapsed bodies shorten pairs later on, 1.2 % on average, which the means make up for. The
     annotation's jitter adds 2 jitter^2 to the variance along the pair, so that much is left out here.
     """
     regional = dict(zip("CTLS", rng.normal(1.0, 0.03, 4), strict=True))
     distances = []
-    for upper, lower in zip(names[:-1], names[1:], strict=True):
+    for upper, lower in pairwise(names):
         mean, deviation = _pair_mm(upper, lower)
         shared = mean * np.hypot(0.075, 0.03)
         own = np.sqrt(max(deviation**2 - shared**2 - 2 * jitter_mm**2, 0.4**2))
@@ -253,7 +254,7 @@ def _draw_wear(rng: np.random.Generator, names: tuple[str, ...], settings: Phant
 
 
 def _draw_metal(rng: np.random.Generator, names: tuple[str, ...]) -> Metal:
-    """A fusion of 2 to 7 levels, mostly thoracolumbar."""
+    """Draw a fusion of 2 to 7 levels, mostly thoracolumbar."""
     last_of_all = names.index("S1")
     first = int(rng.integers(9, last_of_all - 1)) if rng.random() < 0.85 else int(rng.integers(2, 7))
     last = min(first + int(rng.integers(1, 7)), last_of_all)

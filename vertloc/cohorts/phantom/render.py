@@ -38,7 +38,7 @@ def render_scan(
 
 
 def render_benchmark_scan(shape: tuple[int, int, int], seed: int) -> Volume:
-    """A scan of a given (z, y, x) shape, for benchmarks: chest to sacrum, 1.25 mm slices, 175 mm wide."""
+    """Paint a scan of a given (z, y, x) shape, for benchmarks: chest to sacrum, 1.25 mm slices, 175 mm wide."""
     rng = np.random.default_rng([seed, 0])
     patient = make_patient(rng, PhantomSettings(n_patients=1))
     in_plane, thick = 175.0 / max(shape[1:]), 1.25
@@ -82,14 +82,14 @@ def _add_metal(voxels: NDArray[np.float32], patient: Patient, geometry: ScanGeom
 
 
 def _texture(seed: int) -> NDArray[np.float32]:
-    """A periodic (64, 64, 64) random field of unit variance: trabeculae, fat in muscle, vessels in the lung."""
+    """Make a periodic (64, 64, 64) random field of unit variance: trabeculae, fat in muscle, vessels in the lung."""
     rng = np.random.default_rng([seed, 2])
     field = gaussian_filter(rng.standard_normal((64, 64, 64), dtype=np.float32), 1.3, mode="wrap")
     return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
 
 
 def _blur(voxels: NDArray[np.float32], geometry: ScanGeometry) -> NDArray[np.float32]:
-    """The scanner's point spread: in plane as sharp as its kernel, along z a share of the slice thickness."""
+    """Apply the scanner's point spread: in plane as sharp as its kernel, along z a share of the slice thickness."""
     in_plane, _, thick = geometry.grid.spacing_mm
     sigma = np.hypot(geometry.sharpness_mm, 0.2 * in_plane) / in_plane
     along = 0.35 if thick >= 1.0 else 0.5 / thick * 0.7
@@ -102,7 +102,7 @@ def _blur(voxels: NDArray[np.float32], geometry: ScanGeometry) -> NDArray[np.flo
 def _add_noise(
     voxels: NDArray[np.float32], geometry: ScanGeometry, torso: Torso, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    """Noise as a reconstruction kernel leaves it: correlated in plane, drawn out sideways at the shoulders and hips."""
+    """Add noise as a reconstruction leaves it: correlated in plane, drawn out sideways at the shoulders and hips."""
     n_z, n_y, n_x = voxels.shape
     in_plane = geometry.grid.spacing_mm[0]
     white = rng.standard_normal((6, n_y + 64, n_x + 64), dtype=np.float32)
@@ -111,7 +111,7 @@ def _add_noise(
     planes = fine - 0.7 * coarse
     planes[4:] = gaussian_filter1d(planes[4:], 4.0 / in_plane, axis=2)
     planes /= planes.std(axis=(1, 2), keepdims=True)
-    level = torso.level_at(geometry.corner_mm[2] + np.arange(n_z) * geometry.grid.spacing_mm[2])
+    level = torso.level_at(np.asarray(geometry.corner_mm[2] + np.arange(n_z) * geometry.grid.spacing_mm[2], np.float64))
     thickness = np.interp(
         level,
         [-6.0, -1.0, 3.0, 6.0, 8.0, 10.0, 15.0, 19.0, 25.0, 30.0],

@@ -138,8 +138,8 @@ def _half_extent(vertebra: Vertebra) -> NDArray[np.float64]:
     size = np.array([*vertebra.half_mm, 0.5 * max(vertebra.front_mm, vertebra.back_mm)])
     if vertebra.name == "S2":  # readers mark S2 even if its lower end is cut
         size[2] *= 0.5
-    half: NDArray[np.float64] = np.abs(vertebra.axes.T) @ size
-    return np.minimum(half, np.sqrt(np.square(vertebra.axes.T) @ np.square(size)) * 1.1)
+    half: NDArray[np.float64] = np.sqrt(np.square(vertebra.axes.T) @ np.square(size)) * 1.1
+    return half
 
 
 def _draw_levels(patient: Patient, rng: np.random.Generator) -> tuple[int, int]:

@@ -63,5 +63,5 @@ class PhantomSettings:
 
 
 def demo_settings(n_patients: int = 24) -> PhantomSettings:
-    """Settings with coarse voxels for a quick demonstration: about a second a scan."""
+    """Return settings with coarse voxels for a quick demonstration: about a second a scan."""
     return PhantomSettings(n_patients=n_patients, in_plane_mm=(0.7, 1.0), slice_mm=(2.0, 3.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ def skeleton_solids(patient: Patient, torso: Torso) -> list[Solid]:
 
 
 def _rib(vertebra: Vertebra, side: float, patient: Patient, torso: Torso) -> Solid:
-    """Build a rib from the joint at the body's upper rear edge past the transverse process and round the cage, falling."""
+    """Build a rib from the body's upper rear edge past the transverse process and round the cage, falling."""
     number = int(vertebra.name[1:]) - 1
     size, s = vertebra.size, vertebra.scale
     half_width, depth = vertebra.half_mm
@@ -117,7 +119,7 @@ def _shoulder_girdle(patient: Patient, torso: Torso) -> list[Solid]:
 
 
 def _pelvis(patient: Patient) -> list[Solid]:
-    """Build hip bones: fans of flat rods from the joint's roof to the crest, and the sockets with the heads of the femurs."""
+    """Build hip bones, as fans of flat rods from the joint's roof to the crest, and the heads of the femurs."""
     first = patient.vertebrae[patient.level_at("S1")]
     size = first.scale
     # The pelvis turns with the sacrum, by half as much.
@@ -147,7 +149,7 @@ def _pelvis(patient: Patient) -> list[Solid]:
         crest[:, 0] *= side
         joint = np.array([side * 52.0, 26.0, -22.0]) * size
         fan = []
-        for a, b in zip(crest[:-1], crest[1:], strict=True):
+        for a, b in pairwise(crest):
             for share in (0.0, 0.5):
                 rim = (1 - share) * a + share * b
                 root = joint if rim[1] > 30.0 * size else socket

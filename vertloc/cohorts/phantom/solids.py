@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Primitive:
 class Solid:
     """A smooth union of primitives with a shell.
 
-    shell_hu, inner_hu : HU; grain : texture inside as a fraction; densening : extra density near the shell as a fraction
+    shell_hu, inner_hu : HU; grain : texture inside as a fraction; densening : extra density near the shell, a fraction
     blend_mm : width of the smooth union
     """
 
@@ -71,7 +72,7 @@ def capsule(
     carve: bool = False,
     core: float = 1.0,
 ) -> Primitive:
-    """Build a rod with round ends between two local points, `stretch` times as high along the local z axis as across.
+    """Build a rod with round ends between two local points, `stretch` times as high along z as across.
 
     core : density inside the shell relative to the solid's
     """
@@ -112,9 +113,9 @@ def ellipsoid(frame: Frame, centre: Point, radii_mm: Point, shell_mm: float = 1.
 
 
 def chain(frame: Frame, points: Iterable[Point], radius_mm: float, stretch: float, shell_mm: float) -> list[Primitive]:
-    """String capsules from point to point."""
+    """Join points with capsules."""
     listed = list(points)
-    return [capsule(frame, a, b, radius_mm, stretch, shell_mm) for a, b in zip(listed[:-1], listed[1:], strict=True)]
+    return [capsule(frame, a, b, radius_mm, stretch, shell_mm) for a, b in pairwise(listed)]
 
 
 def solid_table(solids: Sequence[Solid]) -> SolidTable:
@@ -150,9 +151,8 @@ def _primitive(
     row[6:15] = frame.axes.ravel()
     row[15:] = shape
     middle = frame.centre_mm + centres @ frame.axes
-    if kind == BODY:  # a box, not an ellipsoid
-        reach = np.abs(frame.axes.T) @ radii.T
-    else:
-        reach = np.sqrt(np.square(frame.axes.T) @ np.square(radii.T))
+    squared = np.sqrt(np.square(frame.axes.T) @ np.square(radii.T))
+    # The corners of a body reach as far as those of a box.
+    reach = np.abs(frame.axes.T) @ radii.T if kind == BODY else squared
     low, high = (middle - reach.T).min(axis=0) - _MARGIN_MM, (middle + reach.T).max(axis=0) + _MARGIN_MM
     return Primitive(row, np.concatenate([low, high]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def spine_solids(patient: Patient) -> list[Solid]:
     """Describe the whole spine, in the order of painting: canal, discs, bones."""
     solids = _canal_solids(patient)
     chain_of = patient.vertebrae
-    for upper, lower in zip(chain_of[1:-4], chain_of[2:-3], strict=True):
+    for upper, lower in pairwise(chain_of[1:-3]):
         solids += _disc_solids(upper, lower)
     for vertebra in patient.vertebrae:
         solids.append(_vertebra_solid(vertebra, patient.build))
@@ -41,7 +42,7 @@ def _canal_solids(patient: Patient) -> list[Solid]:
     points = [v.to_patient((0.0, _canal_y(v), 0.0)) for v in vertebrae]
     frame = Frame(np.zeros(3), np.eye(3))
     last_cord = patient.level_at("L1")
-    for i, (upper, lower) in enumerate(zip(vertebrae[:-1], vertebrae[1:], strict=True)):
+    for i, (upper, lower) in enumerate(pairwise(vertebrae)):
         radius = 0.5 * min(upper.size.canal_depth, lower.size.canal_depth) * 0.5 * (upper.scale + lower.scale)
         tubes[0].append(capsule(frame, points[i], points[i + 1], radius + 0.5))
         if upper.name not in ("S2", "S3", "S4"):
@@ -245,9 +246,9 @@ def _axis_extras(vertebra: Vertebra) -> list[Primitive]:
     primitives = [
         capsule(frame, (0.0, -1.0, 0.5 * height), (0.0, -0.5, height + 17.0 * s), (6.0 * s, 5.0 * s), 1.0, 1.5)
     ]
-    for side in _LEFT_RIGHT:
-        primitives.append(ellipsoid(frame, (side * 14.0 * s, 3.0, 0.75 * height), (9.0 * s, 8.5 * s, 6.5 * s), 2.0))
-    return primitives
+    radii = (9.0 * s, 8.5 * s, 6.5 * s)
+    shoulders = [ellipsoid(frame, (side * 14.0 * s, 3.0, 0.75 * height), radii, 2.0) for side in _LEFT_RIGHT]
+    return primitives + shoulders
 
 
 def _sacral(vertebra: Vertebra) -> list[Primitive]:

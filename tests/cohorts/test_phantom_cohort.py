@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rendered():
     """A few finer scans with a clean anatomy: (scan, volume, centroids)."""
-    scans = [s for s in plan_cohort(replace(FINER, n_patients=5, share_two_scans=0.0), seed=8)]
+    scans = plan_cohort(replace(FINER, n_patients=5, share_two_scans=0.0), seed=8)
     return [(scan, *render_scan(scan.patient, scan.geometry, scan.generator())) for scan in scans]
 
 
@@ -113,7 +114,7 @@ def test_centroids_lie_in_bone_inside_the_bodies(rendered):
 def test_discs_are_darker_than_the_bodies_and_endplates_beside_them(rendered):
     for scan, volume, centroids in rendered:
         chain = annotated(scan, centroids, "TL")
-        for upper, lower in zip(chain[:-1], chain[1:], strict=True):
+        for upper, lower in pairwise(chain):
             lower_end = upper.to_patient((0.0, 0.0, -0.5 * upper.back_mm + upper.concavity_mm))
             upper_end = lower.to_patient((0.0, 0.0, 0.5 * lower.back_mm - lower.concavity_mm))
             disc = mean_hu(scan, volume, 0.5 * (lower_end + upper_end), 1.2)

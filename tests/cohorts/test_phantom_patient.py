@@ -103,7 +103,7 @@ def test_vertebrae_cut_by_the_border_are_not_annotated(planned):
     scan = next(s for s in planned if len(annotate_planned(s)) > 8)
     labels = annotate_planned(scan).labels
     top = scan.patient.vertebrae[scan.patient.level_at(labels[0])]
-    z, y, x = scan.geometry.grid.shape
+    _, y, x = scan.geometry.grid.shape
     spacing = scan.geometry.grid.spacing_mm
     # Crop a slice below the upper endplate of the topmost annotated body, its centre still inside.
     n_z = int((top.centre_mm[2] + 0.3 * top.back_mm - scan.geometry.corner_mm[2]) / spacing[2])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertloc.cohorts.phantom.patient import Patient, Vertebra
 from vertloc.cohorts.phantom.solids import PATIENT_FRAME, Frame, Solid, capsule, chain
-from vertloc.kernels.phantom import back_project, project_slice
+from vertloc.kernels.phantom_scanner import back_project, project_slice
 
 METAL_HU = 6000.0
 """Painted value; files end at 3071."""

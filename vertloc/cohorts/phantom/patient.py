@@ -125,7 +125,7 @@ def make_patient(rng: np.random.Generator, settings: PhantomSettings) -> Patient
     build = Build(
         size=size,
         fat_mm=float(np.clip(rng.gamma(3.0, 7.0), 5.0, 55.0)),
-        bone_hu=float(np.clip(rng.normal(230.0 - 120.0 * age, 30.0), 70.0, 300.0)),
+        bone_hu=float(np.clip(rng.normal(205.0 - 110.0 * age, 28.0), 65.0, 280.0)),
         cortex_hu=float(rng.uniform(520.0, 850.0) - 120.0 * age),
         muscle_hu=float(rng.uniform(42.0, 68.0)),
         vessel_hu=float(rng.uniform(120.0, 280.0) if rng.random() < settings.share_contrast else rng.uniform(38, 50)),

@@ -17,7 +17,9 @@ from vertloc.cohorts.phantom.solids import Solid, solid_table
 from vertloc.cohorts.phantom.torso import Torso, make_torso
 from vertloc.cohorts.phantom.vertebra_solids import spine_solids
 from vertloc.geometry import Grid
-from vertloc.kernels.phantom import OUTSIDE_HU, finish_slices, paint_sections, paint_solids
+from vertloc.kernels.phantom_scanner import finish_slices
+from vertloc.kernels.phantom_sections import OUTSIDE_HU, paint_sections
+from vertloc.kernels.phantom_solids import paint_solids
 from vertloc.volume import Volume
 
 _SLAB = 16

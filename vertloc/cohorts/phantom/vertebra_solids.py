@@ -11,7 +11,7 @@ from vertloc.cohorts.phantom.patient import Build, Patient, Vertebra
 from vertloc.cohorts.phantom.solids import Frame, Primitive, Solid, body, capsule, chain, ellipsoid
 
 _LEFT_RIGHT = (1.0, -1.0)
-_ARCH_CORE = 2.1
+_ARCH_CORE = 2.0
 """The arch is denser inside than the body."""
 
 
@@ -85,7 +85,7 @@ def _vertebra_solid(vertebra: Vertebra, build: Build) -> Solid:
     else:
         primitives = _body_of(vertebra) + _arch(vertebra)
     # Bones of the neck are denser than those of the loin.
-    density = {"C": 1.5, "T": 1.08, "L": 1.0, "S": 0.8}[vertebra.name[0]]
+    density = {"C": 1.85, "T": 1.2, "L": 1.0, "S": 1.2}[vertebra.name[0]]
     return Solid(tuple(primitives), build.cortex_hu, build.bone_hu * density, 0.16, 0.35, 1.5)
 
 

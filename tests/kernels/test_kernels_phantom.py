@@ -89,14 +89,16 @@ def test_sections_agree_with_a_slow_twin():
     angle = rng.uniform(-1, 1, (4, 5))
     sections[..., 4], sections[..., 5], sections[..., 6] = np.cos(angle), np.sin(angle), rng.uniform(0, 1, (4, 5))
     sections[1, 2, 2] = 0.0
-    tissues = np.array([[10.0, 0, 1, 1], [50.0, 0, 1, 0], [-80.0, 0, 1, 0], [40.0, 0, 1, 1]])
+    tissues = np.array([[10.0, 0, 1], [50.0, 0, 1], [-80.0, 0, 1], [40.0, 0, 1]])
+    skin = 1
     origin, spacing = np.array([-12.0, -12.0, 0.0]), np.array([0.8, 0.8, 2.0])
     voxels = np.full((5, 31, 31), OUTSIDE_HU)
     expected = voxels.astype(float)
-    paint_sections(voxels, origin, spacing, sections, tissues, PLAIN, 0, 5)
+    paint_sections(voxels, origin, spacing, sections, tissues, skin, PLAIN, 0, 5)
     points = points_of((1, 31, 31), origin, spacing)[0]
     for z in range(5):
-        for section, tissue in zip(sections[:, z], tissues, strict=True):
+        body = np.zeros((31, 31), bool)
+        for i, (section, tissue) in enumerate(zip(sections[:, z], tissues, strict=True)):
             if section[2] <= 0:
                 continue
             dx, dy = points[..., 0] - section[0], points[..., 1] - section[1]
@@ -108,7 +110,10 @@ def test_sections_agree_with_a_slow_twin():
             cover = np.where(
                 gauge <= 1 - edge, 1.0, np.where(gauge >= 1 + edge, 0.0, np.clip(0.5 - distance / 0.8, 0, 1))
             )
-            cover[(expected[z] == -1000) & (tissue[3] == 0)] = 0
+            if i == skin:
+                body = gauge < 1
+            if i > skin:
+                cover[~body] = 0
             expected[z] = cover * tissue[0] + (1 - cover) * expected[z]
     np.testing.assert_allclose(voxels, expected, atol=1e-2)
 

@@ -58,7 +58,7 @@ def _paint(patient: Patient, geometry: ScanGeometry) -> NDArray[np.float32]:
     texture = _texture(patient.detail_seed)
     torso = make_torso(patient)
     table = soft_tissue(patient, torso, origin[2] + np.arange(voxels.shape[0]) * spacing[2])
-    paint_sections(voxels, origin, spacing, table.sections, table.tissues, texture, 0, voxels.shape[0])
+    paint_sections(voxels, origin, spacing, table.sections, table.tissues, table.skin, texture, 0, voxels.shape[0])
     _paint_solids(voxels, [*skeleton_solids(patient, torso), *spine_solids(patient)], origin, spacing, texture)
     return voxels
 

@@ -17,10 +17,15 @@ from vertloc.cohorts.phantom.torso import Torso
 
 @dataclass(frozen=True, eq=False)
 class SectionTable:
-    """Sections as the arrays that `paint_sections` takes: (n, z, 7) and (n, 4)."""
+    """Sections as the arrays that `paint_sections` takes: (n, z, 7), (n, 3) and the skin's index."""
 
     sections: NDArray[np.float64]
     tissues: NDArray[np.float64]
+    skin: int
+
+
+_N_TABLE_SECTIONS = 3
+"""Come first; the skin follows."""
 
 
 def soft_tissue(patient: Patient, torso: Torso, heights_mm: NDArray[np.float64]) -> SectionTable:
@@ -29,9 +34,8 @@ def soft_tissue(patient: Patient, torso: Torso, heights_mm: NDArray[np.float64])
     layers = _layers(patient.build, torso, heights_mm)
     for organ in draw_organs(patient.build, rng):
         layers += _interpolate(organ, torso, heights_mm)
-    # The table and the skin lie in the air; nothing else may reach out of the body.
-    tissues = np.array([(*tissue, float(i < 4)) for i, (_, tissue) in enumerate(layers)])
-    return SectionTable(np.stack([section for section, _ in layers]), tissues)
+    tissues = np.array([tissue for _, tissue in layers])
+    return SectionTable(np.stack([section for section, _ in layers]), tissues, _N_TABLE_SECTIONS)
 
 
 def _section(n: int) -> NDArray[np.float64]:

@@ -144,7 +144,7 @@ def _half_extent(vertebra: Vertebra) -> NDArray[np.float64]:
 
 def _draw_levels(patient: Patient, rng: np.random.Generator) -> tuple[int, int]:
     """Positions in the chain of the first and the last vertebra that the crop is meant to show."""
-    kind = rng.choice(3, p=(0.40, 0.45, 0.15))
+    kind = rng.choice(3, p=(0.40, 0.43, 0.17))
     firsts = (_NECK_FIRST, _LOIN_FIRST, _CHEST_FIRST)[kind]
     lasts = (_NECK_LAST, {"S2": 1.0}, _CHEST_LAST)[kind]
     first, last = _draw_label(firsts, rng), _draw_label(lasts, rng)
@@ -167,10 +167,10 @@ def _edge_above(chain: tuple[Vertebra, ...], first: int, rng: np.random.Generato
     """Height of the crop's upper face: past the first body, but cutting the one above it."""
     z, reach = chain[first].centre_mm[2], _half_extent(chain[first])[2]
     if first == 0:
-        return float(z + np.clip(rng.lognormal(np.log(36.0), 0.4), reach + 2.0, 84.0))
+        return float(z + np.clip(rng.lognormal(np.log(41.0), 0.35), reach + 2.0, 84.0))
     above = chain[first - 1]
     limit = above.centre_mm[2] + _half_extent(above)[2] - 0.5
-    return float(rng.uniform(z + reach + 0.35 * (limit - z - reach), limit))
+    return float(rng.uniform(z + reach + 0.45 * (limit - z - reach), limit))
 
 
 def _edge_below(chain: tuple[Vertebra, ...], last: int, rng: np.random.Generator) -> float:

@@ -194,11 +194,11 @@ def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -
         20: slope - kyphosis - 1.0 + rng.normal(0, 3.0),
         22: -2.0 + 0.25 * (sacral - 40.0) + rng.normal(0, 4.5),
         23: 15.0 + 0.5 * (sacral - 45.0) + rng.normal(0, 3.5),
-        24: sacral + 2.0,
+        24: sacral + 4.0,
         25: sacral + 14.0,
-        26: sacral + 10.0,
-        27: sacral - 8.0,
-        28: sacral - 30.0,
+        26: sacral + 2.0,
+        27: sacral - 20.0,
+        28: sacral - 40.0,
     }
     sagittal = PchipInterpolator(list(knots), list(knots.values()))(np.clip(order, 0, 28))
     sagittal = sagittal + rng.normal(0.0, 1.2, len(names)) + rng.normal(0.0, 1.5)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +14,12 @@ _LEFT_RIGHT = (1.0, -1.0)
 # Angle along the rib cage (0 behind, 180 in front) at which a rib ends, degrees, and how far its front end hangs, mm.
 _RIB_END = (150, 152, 150, 148, 145, 142, 138, 134, 128, 115, 80, 52)
 _RIB_DROP = (38, 58, 72, 82, 90, 96, 100, 102, 102, 98, 72, 45)
+
+# Where the floor of the iliac wing lies below each point of the crest, from the back to the front: x outwards, y, mm.
+_WING_FLOOR = (
+    *((46.0, 45.0), (47.0, 36.0), (49.0, 22.0), (54.0, 6.0)),
+    *((65.0, -13.0), (80.0, -30.0), (96.0, -45.0), (105.0, -55.0), (110.0, -60.0)),
+)
 
 
 def skeleton_solids(patient: Patient, torso: Torso) -> list[Solid]:
@@ -147,16 +151,18 @@ def _pelvis(patient: Patient) -> list[Solid]:
             * size
         )
         crest[:, 0] *= side
-        joint = np.array([side * 52.0, 26.0, -22.0]) * size
+        joint = np.array([side * 46.0, 24.0, -26.0]) * size
         fan = []
-        for a, b in pairwise(crest):
-            for share in (0.0, 0.5):
-                rim = (1 - share) * a + share * b
-                root = joint if rim[1] > 30.0 * size else socket
-                hub = 0.35 * rim + 0.65 * root
-                fan.append(capsule(frame, rim, hub, (4.0 * size, 3.4 * size), 1.2, 1.3))
-                fan.append(capsule(frame, hub, root, (3.6 * size, 7.0 * size), 1.2, 1.3))
-            fan.append(capsule(frame, a, b, 4.8 * size, 1.2, 1.5))
+        for i, rim in enumerate(crest):
+            # The plate bends in from the crest to the wing's floor, and from there runs to the joint or the socket.
+            hub = np.array([side * _WING_FLOOR[i][0], _WING_FLOOR[i][1], -14.0]) * size
+            fan.append(capsule(frame, rim, hub, (4.5 * size, 4.2 * size), 1.2, 1.3))
+            fan.append(capsule(frame, hub, joint if i < 3 else socket, (4.2 * size, 7.5 * size), 1.2, 1.3))
+            if i:
+                floor = np.array([side * _WING_FLOOR[i - 1][0], _WING_FLOOR[i - 1][1], -14.0]) * size
+                fan.append(capsule(frame, crest[i - 1], rim, 5.0 * size, 1.2, 1.5))
+                fan.append(capsule(frame, 0.5 * (crest[i - 1] + rim), 0.5 * (floor + hub), 4.2 * size, 1.2, 1.3))
+                fan.append(capsule(frame, floor, hub, 4.2 * size, 1.6, 1.3))
         fan.append(capsule(frame, joint, socket, (9.0 * size, 13.0 * size), 1.2, 1.5))
         fan.append(
             capsule(frame, socket, (side * 50.0 * size, 8.0 * size, -135.0 * size), (15.0 * size, 13.0), 1.0, 1.5)
@@ -181,12 +187,14 @@ def _skull(patient: Patient) -> list[Solid]:
     hole = ellipsoid(frame, (0.0, 9.0 * s, 20.0 * s), (13.5 * s, 16.0 * s, 13.0 * s), carve=True)
     base = []
     for side in _LEFT_RIGHT:
-        base.append(ellipsoid(frame, (side * 17.0 * s, 3.0 * s, 12.0 * s), (6.0 * s, 10.5 * s, 7.0 * s), 1.5))
+        base.append(ellipsoid(frame, (side * 17.0 * s, 3.0 * s, 12.0 * s), (8.0 * s, 11.5 * s, 7.5 * s), 2.5))
         petrous = (side * 12.0 * s, -18.0 * s, 30.0 * s), (side * 58.0 * s, 6.0 * s, 26.0 * s)
         base.append(capsule(frame, *petrous, (6.0 * s, 12.0 * s), 1.2, 3.0))
         mastoid = (side * 54.0 * s, 10.0 * s, 20.0 * s), (side * 50.0 * s, 8.0 * s, -1.0 * s)
         base.append(capsule(frame, *mastoid, (11.0 * s, 6.0 * s), 1.0, 2.0))
-    base.append(capsule(frame, (0.0, -10.0 * s, 15.0 * s), (0.0, -28.0 * s, 38.0 * s), (7.0 * s, 9.0 * s), 1.0, 1.8))
+    for x in (-8.0, 0.0, 8.0):  # the clivus
+        sheet = (0.8 * x * s, -7.0 * s, 14.0 * s), (x * s, -34.0 * s, 37.0 * s)
+        base.append(capsule(frame, *sheet, (3.2 * s, 6.0 * s), 1.0, 1.8))
     floor = chain(
         frame, [(x * s, y * s, z * s) for x, y, z in ((0, 27, 14), (0, 48, 22), (0, 70, 40))], 3.0 * s, 1.0, 1.5
     )

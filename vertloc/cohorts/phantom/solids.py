@@ -104,11 +104,13 @@ def body(
     return _primitive(BODY, frame, shape, shell_mm, False, np.zeros((1, 3)), radii)
 
 
-def ellipsoid(frame: Frame, centre: Point, radii_mm: Point, shell_mm: float = 1.2, carve: bool = False) -> Primitive:
+def ellipsoid(
+    frame: Frame, centre: Point, radii_mm: Point, shell_mm: float = 1.2, carve: bool = False, core: float = 1.0
+) -> Primitive:
     """Build an ellipsoid around a local point, its axes along the frame's."""
     moved = Frame(frame.centre_mm + np.asarray(centre, dtype=np.float64) @ frame.axes, frame.axes)
     return _primitive(
-        ELLIPSOID, moved, (*radii_mm, *(0.0,) * 7, 1.0), shell_mm, carve, np.zeros((1, 3)), np.array([radii_mm])
+        ELLIPSOID, moved, (*radii_mm, *(0.0,) * 7, core), shell_mm, carve, np.zeros((1, 3)), np.array([radii_mm])
     )
 
 

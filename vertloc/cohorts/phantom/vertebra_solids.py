@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vertloc.cohorts.phantom.patient import Build, Patient, Vertebra
+from vertloc.cohorts.phantom.patient import Patient, Vertebra
 from vertloc.cohorts.phantom.solids import Frame, Primitive, Solid, body, capsule, chain, ellipsoid
 
 _LEFT_RIGHT = (1.0, -1.0)
@@ -22,7 +22,7 @@ def spine_solids(patient: Patient) -> list[Solid]:
     for upper, lower in pairwise(chain_of[1:-3]):
         solids += _disc_solids(upper, lower)
     for vertebra in patient.vertebrae:
-        solids.append(_vertebra_solid(vertebra, patient.build))
+        solids.append(_vertebra_solid(vertebra, patient))
     return solids
 
 
@@ -75,11 +75,12 @@ def _disc_solids(upper: Vertebra, lower: Vertebra) -> list[Solid]:
     return solids
 
 
-def _vertebra_solid(vertebra: Vertebra, build: Build) -> Solid:
+def _vertebra_solid(vertebra: Vertebra, patient: Patient) -> Solid:
+    build = patient.build
     if vertebra.name == "C1":
         primitives = _atlas(vertebra)
     elif vertebra.name == "C2":
-        primitives = _body_of(vertebra) + _axis_extras(vertebra) + _arch(vertebra)
+        primitives = _body_of(vertebra) + _axis_extras(vertebra, patient.vertebrae[0]) + _arch(vertebra)
     elif vertebra.name[0] == "S":
         primitives = _sacral(vertebra)
     else:
@@ -164,7 +165,7 @@ def _side_of_arch(vertebra: Vertebra, arch: _Arch, side: float) -> list[Primitiv
     tilt, spread = {"C": (-0.15, 0.0), "T": (0.15, 0.0), "L": (0.1, 2.0)}[letter]
     top = (side * (arch.pillar_x + spread), arch.pillar_y - tilt * height, 0.55 * height)
     base = (side * (arch.pillar_x - spread), arch.pillar_y + (0.35 + tilt) * height, -1.05 * height)
-    lamina = {"C": 2.6, "T": 3.8, "L": 4.2}[letter] * scale
+    lamina = {"C": 2.7, "T": 3.8, "L": 4.2}[letter] * scale * (1.25 if vertebra.name == "C2" else 1.0)
     outer = (side * (arch.pillar_x - 1.0), arch.pillar_y + 1.0, -0.1 * height)
     return [
         capsule(frame, root, pillar, pedicle, 1.8, 2.0, core=1.6),
@@ -231,51 +232,61 @@ def _atlas(vertebra: Vertebra) -> list[Primitive]:
         (x * s, y * s, 0.0)
         for x, y in ((-18.0, 7.0), (-18.5, 16.0), (-13.0, 25.0), (0.0, 30.5), (13.0, 25.0), (18.5, 16.0), (18.0, 7.0))
     ]
-    primitives = chain(frame, front, 3.0 * s, 1.6, 2.2) + chain(frame, rear, 3.0 * s, 1.5, 2.2)
+    primitives = chain(frame, front, 3.6 * s, 1.7, 2.8) + chain(frame, rear, 3.3 * s, 1.5, 2.6)
     for side in _LEFT_RIGHT:
-        primitives.append(ellipsoid(frame, (side * 17.5 * s, 2.0 * s, 0.0), (7.5 * s, 9.5 * s, 8.5 * s), 3.0))
+        mass = (side * 16.8 * s, 1.5 * s, 0.0)
+        primitives.append(ellipsoid(frame, mass, (9.0 * s, 10.5 * s, 10.0 * s), 2.5, core=_ARCH_CORE))
         tip = (side * 38.0 * s, 5.0 * s, -1.0)
         primitives.append(capsule(frame, (side * 20.0 * s, 1.0 * s, -1.0), tip, (3.0 * s, 3.6 * s), 1.1))
     return primitives
 
 
-def _axis_extras(vertebra: Vertebra) -> list[Primitive]:
-    """Build C2's dens, which reaches up into C1's ring, and its broad shoulders."""
+def _axis_extras(vertebra: Vertebra, atlas: Vertebra) -> list[Primitive]:
+    """Build C2's dens, whose middle lies in C1's ring, and its broad shoulders."""
     s, frame = vertebra.scale, _frame(vertebra)
     height = 0.5 * vertebra.back_mm
-    primitives = [
-        capsule(frame, (0.0, -1.0, 0.5 * height), (0.0, -0.5, height + 17.0 * s), (6.0 * s, 5.0 * s), 1.0, 1.5)
+    ring = (atlas.centre_mm - vertebra.centre_mm) @ vertebra.axes.T
+    tip = ring + np.array([0.0, 0.0, 4.0 * s])
+    dens = capsule(frame, (0.0, -1.0, 0.5 * height), tip, (6.5 * s, 5.2 * s), 1.0, 1.7, core=1.3)
+    # They carry C1's lateral masses.
+    level = max(0.5 * ring[2] - 1.0, 0.75 * height)
+    radii = (10.5 * s, 9.0 * s, 8.0 * s)
+    shoulders = [
+        ellipsoid(frame, (side * 13.0 * s, 2.5, level - 2.0), radii, 2.2, core=_ARCH_CORE) for side in _LEFT_RIGHT
     ]
-    radii = (9.0 * s, 8.5 * s, 6.5 * s)
-    shoulders = [ellipsoid(frame, (side * 14.0 * s, 3.0, 0.75 * height), radii, 2.0) for side in _LEFT_RIGHT]
-    return primitives + shoulders
+    return [dens, *shoulders]
 
 
 def _sacral(vertebra: Vertebra) -> list[Primitive]:
-    """Build a sacral segment: body, wings fused with its neighbours, roof of the canal."""
+    """Build a sacral segment: body, wings fused with its neighbours, the bone beside the canal and its roof."""
     s, frame, size = vertebra.scale, _frame(vertebra), vertebra.size
     half_width, depth = vertebra.half_mm
     front, back = 0.5 * vertebra.front_mm, 0.5 * vertebra.back_mm
-    rear_y = depth + size.canal_depth * s
+    rear_y, across = depth + size.canal_depth * s, size.transverse_mm * s
+    is_first = vertebra.name == "S1"
     primitives = [body(frame, (half_width, depth), (front * 1.05, back * 0.95), 0.06, 0.5,
-             hollow=0.1, narrowing=(0.0, 0.16), shell_mm=0.7)]  # fmt: skip
+             hollow=0.1, narrowing=(0.0, 0.26 if is_first else 0.16), shell_mm=0.7)]  # fmt: skip
+    wing = s * (11.0 if is_first else 0.45 * size.depth)
     for side in _LEFT_RIGHT:
-        tip = (side * size.transverse_mm * s, depth * 0.9, -0.2 * back)
-        wing = 10.0 if vertebra.name == "S1" else 0.45 * size.depth
-        primitives.append(
-            capsule(frame, (side * half_width * 0.8, 0.35 * depth, 0.0), tip, (wing * s, 0.8 * wing * s), 1.35, 1.0)
-        )
-        primitives.append(
+        primitives += [
             capsule(
-                frame, (side * 0.55 * size.transverse_mm * s, rear_y - 4.0, 0.0), (0.0, rear_y + 1.5, 0.0), 2.6, 2.6
-            )
-        )
+                frame, (side * half_width * 0.7, -0.1 * depth, 0.0), (side * across, depth * 0.5, -0.2 * back),
+                (wing, 0.85 * wing), 1.35, 1.0,
+            ),
+            capsule(
+                frame, (side * half_width * 0.85, depth, 0.0), (side * 0.93 * across, rear_y * 0.85, -0.2 * back),
+                0.7 * wing, 1.4, 1.0,
+            ),
+            capsule(frame, (side * 0.8 * across, 0.8 * rear_y, 0.0), (side * 0.45 * across, rear_y, 0.0), 4.5, 1.8),
+            capsule(frame, (side * 0.55 * across, rear_y - 2.0, 0.0), (0.0, rear_y + 1.0, 0.0), 3.2, 3.0, 1.8),
+        ]  # fmt: skip
         foramen_x = side * (half_width + 2.0)
         primitives.append(capsule(frame, (foramen_x, -depth, -back), (foramen_x, rear_y, -back), 3.2, carve=True))
-    primitives += _spinous(vertebra, rear_y)
-    canal_y = depth + 0.5 * size.canal_depth * s
-    shift = 0.25 * size.canal_width * s
-    radius = 0.47 * size.canal_depth * s
-    primitives.append(capsule(frame, (-shift, canal_y, -14.0), (-shift, canal_y, 14.0), radius, carve=True))
-    primitives.append(capsule(frame, (shift, canal_y, -14.0), (shift, canal_y, 14.0), radius, carve=True))
-    return primitives
+    return primitives + _spinous(vertebra, rear_y) + _sacral_canal(vertebra, depth)
+
+
+def _sacral_canal(vertebra: Vertebra, depth: float) -> list[Primitive]:
+    """Carve a canal that is flat from front to back."""
+    size, s, frame = vertebra.size, vertebra.scale, _frame(vertebra)
+    y, shift, radius = depth + 0.5 * size.canal_depth * s, 0.25 * size.canal_width * s, 0.47 * size.canal_depth * s
+    return [capsule(frame, (x, y, -14.0), (x, y, 14.0), radius, carve=True) for x in (-shift, shift)]

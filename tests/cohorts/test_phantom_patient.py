@@ -85,7 +85,7 @@ def test_every_scan_of_transitional_patients_can_be_planned_and_annotated():
 
 def test_scoliosis_bends_the_spine_by_its_cobb_angle():
     straight = draw(seed=4, share_scoliosis=0.0)
-    assert straight.cobb_degrees < 10
+    assert straight.cobb_degrees < 15
     for seed in range(5):
         patient = draw(seed=seed, share_scoliosis=1.0, max_cobb_degrees=60.0)
         up = np.array([v.axes[2] for v in patient.vertebrae if v.name[0] in "TL"])

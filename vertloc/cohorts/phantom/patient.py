@@ -115,7 +115,7 @@ def make_patient(rng: np.random.Generator, settings: PhantomSettings) -> Patient
     size = float(np.clip(rng.normal(1.0, 0.075), 0.82, 1.2))
     distances = _draw_distances(rng, names, size, settings.jitter_mm)
     is_scoliotic = rng.random() < settings.share_scoliosis
-    cobb = float(rng.uniform(15.0, max(15.0, settings.max_cobb_degrees))) if is_scoliotic else float(rng.uniform(0, 9))
+    cobb = float(rng.uniform(15.0, max(15.0, settings.max_cobb_degrees))) if is_scoliotic else float(rng.uniform(0.0, 13.0))
     cobb = min(cobb, settings.max_cobb_degrees)
     tilts = _draw_tilts(rng, names, cobb)
     wear = _draw_wear(rng, names, settings)
@@ -180,11 +180,13 @@ def _draw_distances(
 def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -> NDArray[np.float64]:
     """(n, 3) sagittal tilt, coronal tilt and axial turn of every vertebra, degrees."""
     order = np.array([anatomical_order(n) if n not in SACRAL_TAIL else 26.0 + int(n[1]) - 3 for n in names])
-    slope = rng.normal(25.0, 8.0)  # of T1
-    lordosis, kyphosis = rng.normal(20.0, 10.0), max(rng.normal(38.0, 10.0), 12.0)
-    sacral = rng.normal(47.0, 8.0)
+    # The slope of T1 goes with the kyphosis below it, so that the loins start near the vertical.
+    slope = rng.normal(26.0, 9.0)
+    lordosis = 23.0 + 0.4 * (slope - 26.0) + rng.normal(0.0, 10.0)
+    kyphosis = max(39.0 + 0.9 * (slope - 26.0) + rng.normal(0.0, 6.0), 12.0)
+    sacral = rng.normal(49.0, 9.5)
     knots = {
-        0: slope - lordosis - 7.0 + rng.normal(0, 5.0),
+        0: slope - lordosis - 9.0 + rng.normal(0, 5.0),
         2: slope - lordosis + 1.0 + rng.normal(0, 3.0),
         4: slope - 0.6 * lordosis + rng.normal(0, 2.0),
         7: slope,
@@ -192,8 +194,8 @@ def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -
         13: slope - 0.62 * kyphosis + rng.normal(0, 2.5),
         18: slope - kyphosis + rng.normal(0, 2.5),
         20: slope - kyphosis - 1.0 + rng.normal(0, 3.0),
-        22: -2.0 + 0.25 * (sacral - 40.0) + rng.normal(0, 4.5),
-        23: 15.0 + 0.5 * (sacral - 45.0) + rng.normal(0, 3.5),
+        22: -1.0 + 0.4 * (sacral - 47.0) + rng.normal(0, 5.0),
+        23: 18.0 + 0.6 * (sacral - 47.0) + rng.normal(0, 4.0),
         24: sacral + 4.0,
         25: sacral + 14.0,
         26: sacral + 2.0,

@@ -29,7 +29,7 @@ class PhantomSettings:
     field_of_view_mm: tuple[float, float] = (100.0, 234.0)
     max_height_mm: float = 648.0
     max_megavoxels: float = 80.0
-    share_scoliosis: float = 0.12
+    share_scoliosis: float = 0.18
     max_cobb_degrees: float = 60.0
     share_wedge_fracture: float = 0.2
     share_degenerate: float = 0.4

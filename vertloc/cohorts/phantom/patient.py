@@ -115,7 +115,11 @@ def make_patient(rng: np.random.Generator, settings: PhantomSettings) -> Patient
     size = float(np.clip(rng.normal(1.0, 0.075), 0.82, 1.2))
     distances = _draw_distances(rng, names, size, settings.jitter_mm)
     is_scoliotic = rng.random() < settings.share_scoliosis
-    cobb = float(rng.uniform(15.0, max(15.0, settings.max_cobb_degrees))) if is_scoliotic else float(rng.uniform(0.0, 13.0))
+    cobb = (
+        float(rng.uniform(15.0, max(15.0, settings.max_cobb_degrees)))
+        if is_scoliotic
+        else float(rng.uniform(0.0, 13.0))
+    )
     cobb = min(cobb, settings.max_cobb_degrees)
     tilts = _draw_tilts(rng, names, cobb)
     wear = _draw_wear(rng, names, settings)

@@ -207,13 +207,13 @@ def _skull(patient: Patient) -> list[Solid]:
         ]
         base += chain(frame, wing, 3.5 * s, 1.0, 1.5)
     face = [
-        capsule(frame, (0.0, -82.0 * s, 12.0 * s), (side * 26.0 * s, -48.0 * s, 12.0 * s), 5.0 * s, 1.6, 1.5)
+        capsule(frame, (0.0, -82.0 * s, 0.0), (side * 26.0 * s, -48.0 * s, 2.0 * s), 5.0 * s, 1.6, 1.5)
         for side in _LEFT_RIGHT
     ]
-    palate = capsule(frame, (0.0, -76.0 * s, 20.0 * s), (0.0, -42.0 * s, 20.0 * s), 2.5 * s, 1.0)
+    palate = capsule(frame, (0.0, -76.0 * s, 5.0 * s), (0.0, -42.0 * s, 5.0 * s), 2.5 * s, 1.0)
     teeth, jaw = [], []
     for side in _LEFT_RIGHT:
-        for z in (3.0, -6.0):
+        for z in (-10.0, -18.0):
             teeth += chain(
                 frame,
                 [(0.0, -84.0 * s, z * s), (side * 15.0 * s, -76.0 * s, z * s), (side * 25.0 * s, -48.0 * s, z * s)],
@@ -222,11 +222,11 @@ def _skull(patient: Patient) -> list[Solid]:
                 1.0,
             )
         bow = [
-            (0.0, -82.0, -22.0),
-            (side * 17.0, -73.0, -22.0),
-            (side * 40.0, -34.0, -18.0),
-            (side * 45.0, -25.0, -6.0),
-            (side * 48.0, -14.0, 26.0),
+            (0.0, -82.0, -38.0),
+            (side * 17.0, -73.0, -38.0),
+            (side * 40.0, -34.0, -30.0),
+            (side * 45.0, -24.0, -14.0),
+            (side * 48.0, -14.0, 24.0),
         ]
         jaw += chain(frame, [tuple(s * v for v in p) for p in bow], 5.0 * s, 1.7, 2.2)
     hyoid_z = -52.0 * s

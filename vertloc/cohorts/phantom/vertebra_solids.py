@@ -166,6 +166,7 @@ def _side_of_arch(vertebra: Vertebra, arch: _Arch, side: float) -> list[Primitiv
     top = (side * (arch.pillar_x + spread), arch.pillar_y - tilt * height, 0.55 * height)
     base = (side * (arch.pillar_x - spread), arch.pillar_y + (0.35 + tilt) * height, -1.05 * height)
     lamina = {"C": 2.7, "T": 3.8, "L": 4.2}[letter] * scale * (1.25 if vertebra.name == "C2" else 1.0)
+    tall = (0.9 if letter == "C" else 0.68) * height / lamina
     outer = (side * (arch.pillar_x - 1.0), arch.pillar_y + 1.0, -0.1 * height)
     return [
         capsule(frame, root, pillar, pedicle, 1.8, 2.0, core=1.6),

@@ -171,9 +171,7 @@ def _side_of_arch(vertebra: Vertebra, arch: _Arch, side: float) -> list[Primitiv
     return [
         capsule(frame, root, pillar, pedicle, 1.8, 2.0, core=1.6),
         capsule(frame, top, base, facet, 1.0, 2.6, core=_ARCH_CORE),
-        capsule(
-            frame, outer, (0.0, arch.rear_y + 3.0, -0.35 * height), lamina, 0.68 * height / lamina, 2.4, core=_ARCH_CORE
-        ),
+        capsule(frame, outer, (0.0, arch.rear_y + 3.0, -0.35 * height), lamina, tall, 2.4, core=_ARCH_CORE),
     ]
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from vertloc.centroids import Centroids
 from vertloc.stages.centroid_density import Candidates
@@ -143,9 +142,9 @@ def _marginals(evidence: NDArray[np.float64], links: NDArray[np.float64]) -> NDA
     n = len(evidence)
     forward, backward = evidence.copy(), evidence.copy()
     for j in range(1, n):
-        forward[j] += logsumexp(np.append(forward[:j] + links[:j, j], 0.0))
+        forward[j] += np.logaddexp.reduce(np.append(forward[:j] + links[:j, j], 0.0))
     for i in range(n - 2, -1, -1):
-        backward[i] += logsumexp(np.append(backward[i + 1 :] + links[i, i + 1 :], 0.0))
-    total = logsumexp(np.append(forward, 0.0))
+        backward[i] += np.logaddexp.reduce(np.append(backward[i + 1 :] + links[i, i + 1 :], 0.0))
+    total = np.logaddexp.reduce(np.append(forward, 0.0))
     marginal: NDArray[np.float64] = np.exp(forward + backward - evidence - total)
     return np.minimum(marginal, 1.0)

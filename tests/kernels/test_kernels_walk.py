@@ -5,6 +5,8 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from vertloc.geometry import Grid
+from vertloc.kernels.boxes import run_features
+from vertloc.kernels.walk import count_runs, find_run_ends
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     box_corners,
@@ -109,6 +111,35 @@ def test_float64_sums_equal_predict_proba_to_the_last_bit_and_float32_within_rou
         # Joining repeats the pool for every tree; rows of the joined pool are found by their new numbers.
         sums = forest_sums(image, positions, flat, np.tile(corners, (4, 1)), np.tile(scales, (4, 1)))
         np.testing.assert_allclose(sums / 4, expected, rtol=0, atol=tolerance)
+
+
+def test_features_of_a_run_equal_features_one_by_one_to_the_last_bit():
+    settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
+    volume = random_volume((5, 4, 43))
+    pool = draw_feature_pool(40, settings, np.random.default_rng(4))
+    image = make_integral_image(volume, settings)
+    corners, scales = box_corners(pool, SPACING, image)
+    positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
+    expected = feature_values(image, positions, corners, scales)
+    ends = find_run_ends(positions)
+    np.testing.assert_array_equal(ends, np.repeat(np.arange(1, 21) * 43, 43))
+    assert count_runs(ends) == 20
+    found = np.full(len(positions), np.nan, np.float32)
+    for f in range(len(pool)):
+        begin, end = np.uint64(86 + f % 5), np.uint64(129 - f % 7)
+        run_features(image.sums.reshape(-1), positions[begin], corners[f], scales[f], begin, end, found)
+        np.testing.assert_array_equal(found[begin:end], expected[begin:end, f])
+
+
+def test_the_leaves_do_not_depend_on_which_voxels_walk_together():
+    def labels(n):
+        return np.random.default_rng(3).integers(0, 5, n)
+
+    forest, pool, image, positions, corners, scales, _ = fitted(ExtraTreesClassifier, labels)
+    flat = flatten_tree(forest.estimators_[0].tree_, pool)
+    together = tree_leaves(image, positions, flat, 0, corners, scales)
+    for rows in (slice(None, None, 3), slice(None, None, -1), np.random.default_rng(5).permutation(len(positions))):
+        np.testing.assert_array_equal(tree_leaves(image, positions[rows], flat, 0, corners, scales), together[rows])
 
 
 def test_a_tree_that_is_a_single_leaf_takes_everything():

@@ -40,6 +40,47 @@ def box_features(
 
 
 @kernel
+def run_features(
+    integral: NDArray[np.int32],
+    first: np.uint64,
+    corner: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    begin: np.uint64,
+    end: np.uint64,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out[begin:end]` with one feature at the positions first, first + 1, ...
+
+    The reads are contiguous, so that the compiler makes vector instructions of them: several times faster a voxel than
+    reads here and there. corner, scale : one row of what `box_features` takes
+    """
+    scale_a, scale_b = scale[0], scale[1]
+    # One start for each corner, minus `begin`: unsigned sums wrap to the right place.
+    shift = first - begin
+    a0, a1 = shift + np.uint64(corner[0]), shift + np.uint64(corner[1])
+    a2, a3 = shift + np.uint64(corner[2]), shift + np.uint64(corner[3])
+    a4, a5 = shift + np.uint64(corner[4]), shift + np.uint64(corner[5])
+    a6, a7 = shift + np.uint64(corner[6]), shift + np.uint64(corner[7])
+    if scale_b == np.float32(0):
+        for i in range(begin, end):
+            added = integral[a0 + i] + integral[a1 + i] + integral[a2 + i] + integral[a3 + i]
+            subtracted = integral[a4 + i] + integral[a5 + i] + integral[a6 + i] + integral[a7 + i]
+            out[i] = np.float32(np.int32(added - subtracted)) * scale_a
+        return
+    b0, b1 = shift + np.uint64(corner[8]), shift + np.uint64(corner[9])
+    b2, b3 = shift + np.uint64(corner[10]), shift + np.uint64(corner[11])
+    b4, b5 = shift + np.uint64(corner[12]), shift + np.uint64(corner[13])
+    b6, b7 = shift + np.uint64(corner[14]), shift + np.uint64(corner[15])
+    for i in range(begin, end):
+        added = integral[a0 + i] + integral[a1 + i] + integral[a2 + i] + integral[a3 + i]
+        subtracted = integral[a4 + i] + integral[a5 + i] + integral[a6 + i] + integral[a7 + i]
+        value = np.float32(np.int32(added - subtracted)) * scale_a
+        added = integral[b0 + i] + integral[b1 + i] + integral[b2 + i] + integral[b3 + i]
+        subtracted = integral[b4 + i] + integral[b5 + i] + integral[b6 + i] + integral[b7 + i]
+        out[i] = value - np.float32(np.int32(added - subtracted)) * scale_b
+
+
+@kernel
 def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[np.int64], first: int) -> np.float32:
     """Sum one box at a flat position; unsigned indices spare numba's wraparound checks."""
     added = (

@@ -2,6 +2,9 @@
 
 Every node evaluates its one feature for the list of voxels that reached it, straight from the integral image, in one
 tight loop, and splits the list in place; no feature matrix ever exists.
+
+Near the root a list still holds most voxels of the block. Reading the whole range of the block that the list spans,
+run by run, is then faster than reading the list's voxels one by one, although some values are computed for nobody.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.boxes import box_sum
+from vertloc.kernels.boxes import box_sum, run_features
 from vertloc.kernels.jit import kernel
 
 STACK_ROWS = 512
 """A walk keeps one waiting sibling for each level above it; no tree may be deeper than this."""
+READ_IN_RUN, START_OF_RUN = 0.2, 3.0
+"""Cost of a voxel in a run, and of starting a run, against reading one voxel on its own: measured."""
+_FEWEST_DENSE = np.uint64(32)
 
 
 @kernel
@@ -41,6 +47,9 @@ def find_leaves(
     n = positions.shape[0]
     order = np.arange(n).astype(np.uint32)
     spare = np.empty(n, np.uint32)
+    run_ends = find_run_ends(positions)
+    values = np.empty(n, np.float32)
+    cost_in_runs = READ_IN_RUN + START_OF_RUN * count_runs(run_ends) / max(n, 1)
     stack = np.empty((STACK_ROWS, 3), np.int64)
     depth = 0
     stack[0, 0], stack[0, 1], stack[0, 2] = root, 0, n
@@ -53,9 +62,17 @@ def find_leaves(
                 leaves[np.uint64(order[i])] = leaf
             continue
         feature = features[node]
-        middle = split_list(
-            integral, positions, order, spare, begin, end, thresholds[node], corners[feature], scales[feature]
-        )
+        corner, scale, threshold = corners[feature], scales[feature], thresholds[node]
+        low, past = np.uint64(order[np.uint64(begin)]), np.uint64(order[np.uint64(end - 1)]) + np.uint64(1)
+        members = np.uint64(end - begin)
+        if members >= _FEWEST_DENSE and (past - low) * cost_in_runs <= members:
+            while low < past:
+                run_end = min(np.uint64(run_ends[low]), past)
+                run_features(integral, positions[low], corner, scale, low, run_end, values)
+                low = run_end
+            middle = split_by_values(values, order, spare, begin, end, threshold)
+        else:
+            middle = split_list(integral, positions, order, spare, begin, end, threshold, corner, scale)
         if middle < end:
             depth += 1
             stack[depth, 0], stack[depth, 1], stack[depth, 2] = children[node, 1], middle, end
@@ -96,6 +113,53 @@ def split_list(
     for i in range(right):
         order[left + i] = spare[i]
     return np.int64(left)
+
+
+@kernel
+def split_by_values(
+    values: NDArray[np.float32],
+    order: NDArray[np.uint32],
+    spare: NDArray[np.uint32],
+    begin: int,
+    end: int,
+    threshold: np.float32,
+) -> np.int64:
+    """Do what `split_list` does, with the feature's value already known for every voxel of the list."""
+    left, right = np.uint64(begin), np.uint64(0)
+    one = np.uint64(1)
+    for i in range(np.uint64(begin), np.uint64(end)):
+        voxel = order[i]
+        order[left] = voxel
+        spare[right] = voxel
+        goes_left = np.uint64(values[np.uint64(voxel)] <= threshold)
+        left += goes_left
+        right += one - goes_left
+    for i in range(right):
+        order[left + i] = spare[i]
+    return np.int64(left)
+
+
+@kernel
+def find_run_ends(positions: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """For each voxel of a block, where the run of successive positions that it belongs to ends: (n,) uint32."""
+    n = positions.shape[0]
+    ends = np.empty(n, np.uint32)
+    end = n
+    for i in range(n - 1, -1, -1):
+        ends[i] = end
+        if i > 0 and positions[i] != positions[i - 1] + np.uint64(1):
+            end = i
+    return ends
+
+
+@kernel
+def count_runs(run_ends: NDArray[np.uint32]) -> np.int64:
+    """Count the runs that `find_run_ends` found."""
+    n_runs, voxel = 0, np.uint64(0)
+    while voxel < np.uint64(run_ends.shape[0]):
+        voxel = np.uint64(run_ends[voxel])
+        n_runs += 1
+    return np.int64(n_runs)
 
 
 @kernel

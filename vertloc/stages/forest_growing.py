@@ -48,7 +48,7 @@ class ForestSettings:
     patient_share : share of the patients that a tree sees; the others are its out-of-bag patients
     """
 
-    n_trees: int = 30
+    n_trees: int = 20
     max_depth: int = 24
     min_samples_leaf: int = 4
     features_per_tree: int = 400

@@ -134,8 +134,7 @@ def _grow_classifier(
         lambda i: draw_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
     )
     weights = class_weights(samples, config.sampling)
-    grown = grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
-    return grown.forest
+    return grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
 
 
 def _grow_centre_forest(
@@ -150,8 +149,7 @@ def _grow_centre_forest(
     samples = run_pieces(
         lambda i: draw_centre_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
     )
-    grown = grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
-    return grown.forest
+    return grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
 
 
 def _generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:

@@ -179,7 +179,7 @@ def _feature_source(
         parts = run_pieces(
             lambda i: _sample_features(scans[i], indices[i], shared, feature_settings), len(scans), n_threads
         )
-        return lambda rows, rng: (shared, np.concatenate([parts[i] for i in rows]))
+        return lambda rows, _: (shared, np.concatenate([parts[i] for i in rows]))
 
     def own_pool(rows: Sequence[int], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.float32]]:
         pool = draw_feature_pool(n_features, feature_settings, rng)

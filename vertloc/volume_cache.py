@@ -67,7 +67,7 @@ def _save(volume: IsotropicVolume, stored: Grid, path: Path) -> None:
 
 def _load(path: Path) -> tuple[IsotropicVolume, Grid]:
     """Raise ValueError or KeyError for what `_save` would not write."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         voxels, grids = arrays["voxels"], arrays["grids"]
     if voxels.dtype != np.int16 or voxels.ndim != 3 or grids.shape != (2, 18):
         raise ValueError(f"found {voxels.dtype} voxels of shape {voxels.shape} and grids of shape {grids.shape}")

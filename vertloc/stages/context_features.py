@@ -55,6 +55,8 @@ class ContextFeatureSettings:
             )
         if self.outside not in ("replicate", "constant"):
             raise ValueError(f"outside must be 'replicate' or 'constant', got {self.outside!r}")
+        if not -4096 <= self.outside_hu <= 16384:
+            raise ValueError(f"outside_hu must lie on the CT scale, -4096 to 16384, got {self.outside_hu}")
 
     @property
     def reach_mm(self) -> float:
@@ -157,6 +159,8 @@ def box_corners(
     returns : corners (F, 16) int64 and scales (F, 2) float32 as `kernels.boxes.box_features` wants them
     """
     size = np.maximum(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1).astype(np.int64)
+    # A box wider than what the padding holds on both sides is cut to that; no settings draw one.
+    size = np.minimum(size, 2 * image.pad + 1)
     centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
     low = np.rint(centre - (size - 1) / 2).astype(np.int64)
     reach = image.pad

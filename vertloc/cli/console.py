@@ -35,7 +35,11 @@ def progress_bar(args: Namespace, n_steps: int, unit: str) -> Iterator[Callable[
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
-            yield lambda: None if bar.update() else None
+
+            def step() -> None:
+                bar.update()
+
+            yield step
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous)

@@ -76,7 +76,7 @@ def test_sums_past_the_range_of_int32_still_give_exact_boxes():
 
 def fitted(kind, labels, **options):
     settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
-    volume = random_volume((12, 11, 10))
+    volume = random_volume((9, 8, 8))
     pool = draw_feature_pool(25, settings, np.random.default_rng(2))
     image = make_integral_image(volume, settings)
     corners, scales = box_corners(pool, SPACING, image)

@@ -117,7 +117,8 @@ def test_a_trivial_problem_is_learned(thresholds):
     labels = samples[6].labels.probability
     border = np.flatnonzero(np.diff(labels[:: SHAPE[1] * SHAPE[2], 9]))[0] + 0.5
     inner = np.abs(samples[6].index[:, 0] - border) > 2
-    np.testing.assert_allclose(found[inner], labels[inner], atol=0.1)
+    wrong = np.abs(found[inner] - labels[inner]).max(axis=1) > 0.1
+    assert wrong.mean() < 0.01
 
 
 def test_leaves_hold_the_weighted_mean_soft_label_of_their_samples():

@@ -156,14 +156,14 @@ def box_corners(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Turn features into flat corner offsets for one integral image.
 
+    Boxes are shifted, and if need be cut, to stay within the image's padding.
     returns : corners (F, 16) int64 and scales (F, 2) float32 as `kernels.boxes.box_features` wants them
     """
-    size = np.maximum(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1).astype(np.int64)
-    # A box wider than what the padding holds on both sides is cut to that; no settings draw one.
-    size = np.minimum(size, 2 * image.pad + 1)
+    # A scaled or crafted pool may reach past the padding, where no memory is.
+    reach = image.pad
+    size = np.clip(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1, 2 * reach + 1).astype(np.int64)
     centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
     low = np.rint(centre - (size - 1) / 2).astype(np.int64)
-    reach = image.pad
     low = np.clip(low, -reach, reach + 1 - size)
     high = low + size
     height, width = image.sums.shape[1:]

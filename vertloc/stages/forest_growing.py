@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vertloc.errors import TrainingError
 from vertloc.kernels.jit import run_pieces
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
@@ -148,8 +149,13 @@ def _grow(
     n_threads: int,
     on_tree: Callable[[], None] | None,
 ) -> GrownForest:
-    """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads."""
-    patients = sorted({scan.patient for scan in scans})
+    """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads.
+
+    Trees choose among the patients that have samples. Raises TrainingError if nobody has any.
+    """
+    patients = sorted({scan.patient for scan, index in zip(scans, indices, strict=True) if len(index)})
+    if not patients:
+        raise TrainingError(f"none of the {len(scans)} training scans has a voxel to learn from")
     seeds = seed.spawn(settings.n_trees)
 
     def grow(tree: int) -> tuple[FlatForest, NDArray[np.bool_]]:

@@ -114,8 +114,9 @@ def grow_naming_forest(
 
     def sample(i: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         views = draw_naming_views(scans[i], shape, sample_settings, np.random.default_rng(scan_seeds[i]))
-        values = [_view_features(view, pool, feature_settings) for view in views]
-        return np.concatenate(values), np.concatenate([view.classes for view in views])
+        # A scan without any of the 26 vertebrae has no view.
+        values = [np.empty((0, len(pool)), np.float32), *(_view_features(v, pool, feature_settings) for v in views)]
+        return np.concatenate(values), np.concatenate([np.empty(0, np.uint8), *(view.classes for view in views)])
 
     parts = run_pieces(sample, len(scans), n_threads)
     values = np.concatenate([part[0] for part in parts])

@@ -73,8 +73,8 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         "predict",
         "find the vertebrae of scans",
         "Find the vertebrae of scans and write one <scan>.lml each, and run.json: what ran, how every scan went, and"
-        " the confidence of every vertebra found. Scans are image files, folders that are searched for images, or what fold"
-        " files name.",
+        " the confidence of every vertebra found. Scans are image files, folders that are searched for images, or what"
+        " fold files name.",
         "vertloc predict --model model-2.npz --out results --data spine-db --folds fold1-miccai2013.txt\n"
         "  vertloc predict --model model-2.npz --out results scan1.nii.gz more-scans/",
     )

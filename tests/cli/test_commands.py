@@ -211,6 +211,11 @@ def test_all_bad_scans_give_2(run):
             "forest.n_tree: unknown key; the nearest known one is fore",
         ),
         ("train --data data --config fold1.txt --out m.npz", "fold1.txt: expected a mapping of sections to settings"),
+        ("train --data data --out m.npz --cache file", "file: expected a folder for the results, but there is a file"),
+        (
+            "study --data data --folds fold1.txt fold2.txt --out o --cache file",
+            "file: expected a folder for the results",
+        ),
         ("train --data data --out data", "data: expected the name of a file to write, but there is a folder"),
         ("train --data data --out file/m.npz", "file: expected a folder for the results, but there is a file"),
         ("study --data data --folds fold1.txt fold1.txt --out out", "scan toy00 is also in fold1.txt:1"),

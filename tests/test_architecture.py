@@ -1,6 +1,7 @@
 """The shape that ARCHITECTURE.md promises, held to the source."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ FLOORS = {
     "cohorts": 4,
     "evaluation": 4,
     "config": 5,
+    "volume_cache": 5,
     "model": 6,
     "volume_cache": 6,
     "training": 7,
@@ -146,11 +148,17 @@ def test_no_module_is_called_utils_or_the_like():
     assert not {Path(name).stem for name in NAMES} & {"util", "utils", "helper", "helpers", "common", "misc", "tools"}
 
 
+def environment():
+    """Let a new interpreter find the package under test, wherever it runs."""
+    return {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+
+
 def loaded_after(code):
     """Run code in a new interpreter and return the libraries that are loaded then."""
     libraries = ("numpy", "numba", "scipy", "sklearn", "SimpleITK", "matplotlib", "pydantic", "yaml", "tqdm")
     code += f"\nimport sys; print([m for m in {libraries!r} if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert run.returncode == 0, run.stderr
     return set(ast.literal_eval(run.stdout.splitlines()[-1]))
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,11 @@ def test_all_bad_scans_give_2(run):
             "forest.n_tree: unknown key; the nearest known one is fore",
         ),
         ("train --data data --config fold1.txt --out m.npz", "fold1.txt: expected a mapping of sections to settings"),
+        ("train --data data --out m.npz --cache file", "file: expected a folder for the results, but there is a file"),
+        (
+            "study --data data --folds fold1.txt fold2.txt --out o --cache file",
+            "file: expected a folder for the results",
+        ),
         ("train --data data --out data", "data: expected the name of a file to write, but there is a folder"),
         ("train --data data --out file/m.npz", "file: expected a folder for the results, but there is a file"),
         ("study --data data --folds fold1.txt fold1.txt --out out", "scan toy00 is also in fold1.txt:1"),
@@ -276,8 +282,11 @@ def test_too_little_memory_gives_2_and_advice(run, monkeypatch):
 # As programs
 
 
-def program(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, **options)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def program(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
 
 
 @pytest.mark.parametrize("script", ["train", "predict"])
@@ -298,7 +307,7 @@ def test_the_module_is_the_command_and_passes_its_exit_code_on(tmp_path):
 
 def test_a_reader_that_has_seen_enough_is_no_error(work):
     command = [sys.executable, "-m", "vertloc", "info", str(work / "model.npz")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()

@@ -74,21 +74,29 @@ def test_a_separable_problem_gets_the_right_names(forest):
         assert found.density[here].max() > 0.7
 
 
-def test_a_place_is_named_by_the_mean_answer_around_it_in_the_frame_of_the_nearest_member(forest):
+@pytest.mark.parametrize(
+    ("place", "around"),
+    [
+        ((22, 8, 7), [(22, 8, 7), (22, 8, 6), (22, 8, 8), (22, 7, 7), (22, 9, 7), (21, 8, 7), (23, 8, 7)]),
+        # At the face its neighbour outside is itself.
+        ((49, 7, 8), [(49, 7, 8), (49, 7, 7), (49, 7, 9), (49, 6, 8), (49, 8, 8), (48, 7, 8), (49, 7, 8)]),
+    ],
+)
+def test_a_place_is_named_by_the_mean_answer_around_it_in_the_frame_of_the_nearest_member(forest, place, around):
     scan = make_scan(9)
     # A chain that leans and is too long for its names, beside the spine.
     chain = Centroids(("T11", "T12", "L1"), scan.volume.grid.to_world([(44, 2, 2), (30, 7, 8), (16, 14, 12)]), "world")
-    place = (22, 8, 0)  # at the face: its neighbour outside is itself
     found = name(scan, forest, scan.volume.grid.to_world(place), chain, smallest_probability=1e-6)
-    frame = spine_frames(chain.points_mm, np.arange(17, 20), PRIOR)[1]
+    nearest = np.linalg.norm(np.array([(44, 2, 2), (30, 7, 8), (16, 14, 12)]) - place, axis=1).argmin()
+    frame = spine_frames(chain.points_mm, np.arange(17, 20), PRIOR)[nearest]
     assert np.linalg.norm(frame - np.eye(3)) > 0.3
     image = make_integral_image(scan.volume, OPTIONS)
     corners, scales = box_corners(forest.pool.transformed(frame), 3.0, image)
-    around = [(22, 8, 0), (22, 8, 0), (22, 8, 1), (22, 7, 0), (22, 9, 0), (21, 8, 0), (23, 8, 0)]
     sums = forest_sums(image, image.positions(*np.array(around).T), forest, corners, scales)
     expected = sums.mean(axis=0)[BACKGROUND + 1 :] / FOREST.n_trees
     np.testing.assert_allclose(found.density, expected[found.rank], rtol=1e-5)
     np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
+    assert len(found) > 0
 
 
 @pytest.mark.parametrize("balance", [0, 0.5, 1])

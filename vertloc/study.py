@@ -52,17 +52,18 @@ def run_study(
     command: Sequence[str] = (),
     overlays: bool = True,
     progress: Progress = lambda: None,
+    cache: Path | None = None,
 ) -> Study:
     """Train on each fold, test on the other, and write everything into the folder `out`.
 
-    folds : two cohorts; command : the command line, for the manifests
+    folds : two cohorts; command : the command line, for the manifests; cache : folder that keeps preprocessed volumes
     Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
     table.md, overlays/<scan>.png and index.html, which shows them.
     """
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
         start = time.perf_counter()
-        model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress)
+        model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress, cache)
         model_path = out / f"model-{trained_on.name}.npz"
         save_model(model, model_path)
         found = predict_cases(tested_on.cases, model, out / "lml", n_jobs, progress=progress)

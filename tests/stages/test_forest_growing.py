@@ -64,52 +64,79 @@ def same_arrays(first, second):
     return all(np.array_equal(a, b) for a, b in zip(arrays_of(first), arrays_of(second), strict=True))
 
 
-def test_a_forest_depends_on_its_seed_and_not_on_the_threads():
-    one, two, other = grow(1), grow(1, n_threads=2), grow(2)
-    assert same_arrays(one.forest, two.forest)
-    np.testing.assert_array_equal(one.seen, two.seen)
-    assert not same_arrays(one.forest, other.forest)
+@pytest.mark.parametrize("pool", ["per_tree", "shared"])
+def test_a_forest_depends_on_its_seed_and_not_on_the_threads(pool):
+    settings = replace(SMALL, pool=pool)
+    one, two, other = grow(1, settings), grow(1, settings, n_threads=2), grow(2, settings)
+    assert same_arrays(one, two)
+    assert not same_arrays(one, other)
+
+
+def test_a_shared_pool_is_kept_once_and_serves_every_tree():
+    assert len(grow().pool) == 3 * SMALL.features_per_tree
+    shared = grow(settings=replace(SMALL, pool="shared"))
+    assert len(shared.pool) == SMALL.features_per_tree
+    assert shared.n_trees == SMALL.n_trees
+    assert shared.features.max() < SMALL.features_per_tree
+
+
+def patients_seen(patients, settings, seed=0):
+    """Which patients each tree saw: every patient has a class of its own, and a tree of one leaf tells them."""
+    scans, samples = make_scans(len(patients), patients)
+    names = sorted(set(patients))
+    own = []
+    for scan, part in zip(scans, samples, strict=True):
+        probability = np.zeros_like(part.labels.probability)
+        probability[:, names.index(scan.patient) + 1] = 1
+        own.append(Samples(part.index, DenseLabels(probability, part.labels.weight)))
+    stump = replace(settings, min_samples_leaf=100_000)
+    forest = grow_classification_forest(scans, own, WEIGHTS, OPTIONS, stump, np.random.SeedSequence(seed))
+    return forest.leaf_values[:, 1 : len(names) + 1]
 
 
 def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
-    grown = grow(settings=replace(SMALL, n_trees=12), patients=["a", "a", "b", "c", "c"])
-    assert grown.seen.shape == (12, 5)
-    np.testing.assert_array_equal(grown.seen[:, 0], grown.seen[:, 1])
-    np.testing.assert_array_equal(grown.seen[:, 3], grown.seen[:, 4])
-    # 0.6 of three patients are two.
-    np.testing.assert_array_equal(grown.seen[:, [0, 2, 3]].sum(axis=1), 2)
-    assert len(np.unique(grown.seen, axis=0)) > 1
-    assert grow(settings=replace(SMALL, patient_share=1.0)).seen.all()
-    assert (grow(settings=replace(SMALL, patient_share=0.01)).seen.sum(axis=1) == 1).all()
+    patients = ["a", "a", "b", "c", "c"]
+    shares = patients_seen(patients, replace(SMALL, n_trees=12))
+    # 0.6 of three patients are two, each with as much weight as it has scans.
+    np.testing.assert_array_equal((shares > 0).sum(axis=1), 2)
+    expected = np.where(shares > 0, [2, 1, 2], 0)
+    np.testing.assert_allclose(shares, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert len(np.unique(shares > 0, axis=0)) > 1
+    assert (patients_seen(patients, replace(SMALL, patient_share=1.0)) > 0).all()
+    assert ((patients_seen(patients, replace(SMALL, patient_share=0.01)) > 0).sum(axis=1) == 1).all()
 
 
-def test_the_unseen_patients_do_not_matter_to_a_tree():
-    settings = replace(SMALL, n_trees=1)
+@pytest.mark.parametrize("pool", ["per_tree", "shared"])
+def test_the_unseen_patients_do_not_matter_to_a_tree(pool):
+    settings = replace(SMALL, n_trees=1, pool=pool)
     scans, samples = make_scans()
-    seen = grow(3, settings).seen[0]
-    hidden = [
-        replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16))) if not was_seen else scan
-        for scan, was_seen in zip(scans, seen, strict=True)
-    ]
+    seen = patients_seen([scan.patient for scan in scans], settings, seed=3)[0] > 0
+    dark = [replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16))) for scan in scans]
+    hidden = [scan if s else black for scan, black, s in zip(scans, dark, seen, strict=True)]
+    shown = [black if s else scan for scan, black, s in zip(scans, dark, seen, strict=True)]
     assert 0 < seen.sum() < 5
-    again = grow_classification_forest(hidden, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
-    assert same_arrays(again.forest, grow(3, settings).forest)
+    again, other = (
+        grow_classification_forest(some, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
+        for some in (hidden, shown)
+    )
+    assert same_arrays(again, grow(3, settings))
+    assert not same_arrays(other, grow(3, settings))
 
 
 def test_leaves_are_distributions_and_every_tree_is_reported():
     calls = []
     grown = grow(on_tree=lambda: calls.append(1))
-    assert len(calls) == grown.forest.n_trees == 3
-    assert grown.forest.leaf_values.shape[1] == N_CLASSES
-    assert (grown.forest.leaf_values >= 0).all()
-    np.testing.assert_allclose(grown.forest.leaf_values.sum(axis=1), 1, atol=1e-6)
-    assert len(grown.forest.pool) == 60
+    assert len(calls) == grown.n_trees == 3
+    assert grown.leaf_values.shape[1] == N_CLASSES
+    assert (grown.leaf_values >= 0).all()
+    np.testing.assert_allclose(grown.leaf_values.sum(axis=1), 1, atol=1e-6)
+    assert len(grown.pool) == 60
 
 
 @pytest.mark.parametrize("thresholds", ["random", "best"])
 def test_a_trivial_problem_is_learned(thresholds):
     # A tree's draw of labels also holds background; the leaves still hold the mean soft label.
-    forest = grow(settings=replace(SMALL, thresholds=thresholds, min_samples_leaf=30)).forest
+    forest = grow(settings=replace(SMALL, thresholds=thresholds, min_samples_leaf=30))
     scans, samples = make_scans(7)
     image = make_integral_image(scans[6].volume, OPTIONS)
     corners, scales = box_corners(forest.pool, 3.0, image)
@@ -154,7 +181,7 @@ def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness()
     scans, _ = make_scans(2)
     samples = centre_samples(scans)
     settings = replace(SMALL, n_trees=2, patient_share=1.0, min_samples_leaf=20)
-    forest = grow_centre_forest(scans, samples, OPTIONS, settings, np.random.SeedSequence(0)).forest
+    forest = grow_centre_forest(scans, samples, OPTIONS, settings, np.random.SeedSequence(0))
     target = np.concatenate([part.displacement_mm for part in samples]).astype(np.float64)
     for tree in range(2):
         leaf = []
@@ -177,9 +204,7 @@ def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image():
         up = np.where(part.labels.probability[:, 9] > 0, 7, -7)
         parts.append(CentreSamples(part.index, np.stack([0 * up, 0 * up, up], axis=1).astype(np.float32)))
     settings = replace(SMALL, min_samples_leaf=20, thresholds="best")
-    one, two = (
-        grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n).forest for n in (1, 2)
-    )
+    one, two = (grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n) for n in (1, 2))
     assert same_arrays(one, two)
     sure = one.leaf_values[one.leaf_values[:, 3] > 0.9]
     assert len(sure) > 0
@@ -191,11 +216,12 @@ def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_e
     scans, _ = make_scans(4)
     samples = centre_samples(scans)
     nothing = CentreSamples(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
-    settings = replace(SMALL, n_trees=6, patient_share=0.25)
-    grown = grow_centre_forest(
-        scans, [nothing, samples[1], nothing, samples[3]], OPTIONS, settings, np.random.SeedSequence(0)
-    )
-    assert not grown.seen[:, [0, 2]].any()
+    settings = replace(SMALL, n_trees=6, patient_share=0.25, min_samples_leaf=100_000)
+    some = [nothing, samples[1], nothing, samples[3]]
+    forest = grow_centre_forest(scans, some, OPTIONS, settings, np.random.SeedSequence(0))
+    means = [samples[i].displacement_mm.mean(axis=0) for i in (1, 3)]
+    found = [min(np.abs(leaf[:3] - mean).max() for mean in means) for leaf in forest.leaf_values]
+    np.testing.assert_allclose(found, 0, atol=1e-4)
     with pytest.raises(TrainingError, match="4 training scans"):
         grow_centre_forest(scans, [nothing] * 4, OPTIONS, settings, np.random.SeedSequence(0))
 
@@ -208,6 +234,7 @@ def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_e
         {"min_samples_leaf": 0},
         {"features_per_node": 500},
         {"thresholds": "none"},
+        {"pool": "none"},
         {"patient_share": 0},
     ],
 )

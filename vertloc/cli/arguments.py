@@ -49,6 +49,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
     _add_data(parser, required=True)
     _add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.npz", help="the model file to write")
+    _add_cache(parser)
     _add_seed(parser)
     _add_running(parser)
 
@@ -118,6 +119,7 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     _add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_cache(parser)
     parser.add_argument("--no-overlays", action="store_true", help="leave out the pictures")
     _add_seed(parser)
     _add_running(parser)
@@ -189,6 +191,15 @@ def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="YAML", help="settings; what it leaves out is as in configs/default.yaml"
+    )
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep preprocessed scans in this folder, about 2 MB each; the next training reads them from there",
     )
 
 

@@ -7,6 +7,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from tqdm import tqdm
 
@@ -35,10 +37,14 @@ def progress_bar(args: Namespace, n_steps: int, unit: str) -> Iterator[Callable[
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
-            yield lambda: None if bar.update() else None
+            yield partial(_step, bar)
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous)
+
+
+def _step(bar: Any) -> None:
+    bar.update()
 
 
 class _BarHandler(logging.Handler):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 
 from vertloc.cli.console import progress_bar, say
-from vertloc.cohorts.phantom import coarse_settings, settings_for, write_phantom_cohort
+from vertloc.cohorts.phantom.cohort import plan_cohort, write_phantom_cohort
+from vertloc.cohorts.phantom.settings import PhantomSettings, demo_settings
+from vertloc.cohorts.phantom.statistics import format_statistics
 
 
 def run(args: Namespace) -> int:
     """Write the cohort and print how it compares with the database's statistics."""
-    settings = coarse_settings(args.patients) if args.coarse else settings_for(args.patients)
-    with progress_bar(args, args.patients, "patient") as step:
+    settings = demo_settings(args.patients) if args.coarse else PhantomSettings(n_patients=args.patients)
+    with progress_bar(args, len(plan_cohort(settings, args.seed)), "scan") as step:
         statistics = write_phantom_cohort(args.out, settings, args.seed, args.n_jobs, step)
-    say(args, statistics.table())
-    say(args, f"{statistics.n_scans} scans of {args.patients} patients -> {args.out}")
+    say(args, format_statistics(statistics))
+    say(args, f"{args.patients} patients -> {args.out}")
     return 0

@@ -18,7 +18,9 @@ def run(args: Namespace) -> int:
     folds = load_folds(args.data, args.folds)
     start = time.perf_counter()
     with progress_bar(args, n_study_steps(folds, config, not args.no_overlays), "step") as step:
-        study = run_study(folds, config, args.out, args.seed, args.n_jobs, sys.argv, not args.no_overlays, step)
+        study = run_study(
+            folds, config, args.out, args.seed, args.n_jobs, sys.argv, not args.no_overlays, step, args.cache
+        )
     say(args, study.table)
     say(args, f"{len(study.results)} scans in {time.perf_counter() - start:.0f} s -> {args.out}")
     failed = [result for result in study.results if result.status == "failed"]

@@ -21,7 +21,7 @@ def run(args: Namespace) -> int:
     names = [path.name for path in args.folds] or [args.data.resolve().name]
     start = time.perf_counter()
     with progress_bar(args, n_training_steps(len(cases), config), "step") as step:
-        model = train(cases, config, args.seed, args.n_jobs, names, step)
+        model = train(cases, config, args.seed, args.n_jobs, names, step, args.cache)
     save_model(model, args.out)
     seconds = time.perf_counter() - start
     seen = model.provenance

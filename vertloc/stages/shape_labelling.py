@@ -7,7 +7,8 @@ score is a sum over its members and links:
   + sum_links    log N(displacement; mean, covariance of this pair) + link_bonus  - gap_cost * vertebrae left out
 
 The best chain is found by dynamic programming over candidates in rank order (Viterbi); the sums over all chains give
-each member's marginal probability (forward-backward), which is its confidence.
+each member's marginal probability (forward-backward), which is its confidence. Evidence from one scan errs together,
+more than a sum of logarithms believes; for the confidence it counts only in part.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from vertloc.centroids import Centroids
 from vertloc.stages.centroid_density import Candidates
@@ -35,6 +35,7 @@ class ShapeSettings:
     link_bonus : what a link of average shape earns; keeps chains together
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
+    confidence_weight : share of the evidence that counts for the confidence
     """
 
     use_chain: bool = True
@@ -44,6 +45,7 @@ class ShapeSettings:
     link_bonus: float = 10.0
     gap_cost: float = 4.0
     longest_gap: int = 1
+    confidence_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -53,6 +55,7 @@ class ShapeSettings:
             ("link_bonus", -100, 100),
             ("gap_cost", 0, 100),
             ("longest_gap", 0, 5),
+            ("confidence_weight", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
@@ -89,7 +92,7 @@ def label_chain(
         return _each_on_its_own(candidates, evidence)
     links = _link_scores(candidates, shape, settings)
     chain = _best_chain(evidence, links)
-    marginal = _marginals(evidence, links)
+    marginal = _marginals(settings.confidence_weight * evidence, links)
     centroids = Centroids(tuple(VERTEBRAE[r] for r in candidates.rank[chain]), candidates.points_mm[chain], "world")
     return Labelling(centroids, chain, marginal[chain])
 
@@ -143,9 +146,9 @@ def _marginals(evidence: NDArray[np.float64], links: NDArray[np.float64]) -> NDA
     n = len(evidence)
     forward, backward = evidence.copy(), evidence.copy()
     for j in range(1, n):
-        forward[j] += logsumexp(np.append(forward[:j] + links[:j, j], 0.0))
+        forward[j] += np.logaddexp.reduce(np.append(forward[:j] + links[:j, j], 0.0))
     for i in range(n - 2, -1, -1):
-        backward[i] += logsumexp(np.append(backward[i + 1 :] + links[i, i + 1 :], 0.0))
-    total = logsumexp(np.append(forward, 0.0))
+        backward[i] += np.logaddexp.reduce(np.append(backward[i + 1 :] + links[i, i + 1 :], 0.0))
+    total = np.logaddexp.reduce(np.append(forward, 0.0))
     marginal: NDArray[np.float64] = np.exp(forward + backward - evidence - total)
     return np.minimum(marginal, 1.0)

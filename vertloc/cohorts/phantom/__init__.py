@@ -1,0 +1,1 @@
+"""A synthetic cohort in the layout of the Microsoft spine CT database."""

@@ -24,7 +24,6 @@ FLOORS = {
     "config": 5,
     "volume_cache": 5,
     "model": 6,
-    "volume_cache": 6,
     "training": 7,
     "localization": 7,
     "report": 8,

@@ -72,6 +72,16 @@ def test_every_vertebra_may_take_the_modes_of_its_neighbours_at_its_own_density(
     assert RANK["T11"] not in found.rank
 
 
+def test_of_places_nearer_than_the_merging_distance_a_vertebra_keeps_its_own():
+    truth = Centroids(("L1", "L2"), np.stack([at((21, 12, 12)), at((18, 12, 12))]), "world")
+    posterior = perfect_posterior(truth, smallest=0)
+    found = find_candidates(posterior, LABELS, DensitySettings(neighbours=1, smallest_density=0, merge_mm=20))
+    alone = find_candidates(posterior, LABELS, DensitySettings(neighbours=0, smallest_density=0, merge_mm=20))
+    for rank in (L1, L2):
+        np.testing.assert_array_equal(found.points_mm[found.rank == rank], alone.points_mm[alone.rank == rank])
+    assert (alone.points_mm[0] != alone.points_mm[1]).any()
+
+
 def assert_in_promised_order(found):
     assert (np.diff(found.rank) >= 0).all()
     assert (np.diff(found.density)[np.diff(found.rank) == 0] <= 0).all()

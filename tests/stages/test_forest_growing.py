@@ -19,7 +19,6 @@ from vertloc.stages.forest_growing import (
     grow_centre_forest,
     grow_classification_forest,
     grow_classification_tree,
-    scans_of_some_patients,
 )
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
@@ -65,49 +64,63 @@ def same_arrays(first, second):
     return all(np.array_equal(a, b) for a, b in zip(arrays_of(first), arrays_of(second), strict=True))
 
 
-def test_a_forest_depends_on_its_seed_and_not_on_the_threads():
-    one, two, other = grow(1), grow(1, n_threads=2), grow(2)
+@pytest.mark.parametrize("pool", ["per_tree", "shared"])
+def test_a_forest_depends_on_its_seed_and_not_on_the_threads(pool):
+    settings = replace(SMALL, pool=pool)
+    one, two, other = grow(1, settings), grow(1, settings, n_threads=2), grow(2, settings)
     assert same_arrays(one, two)
     assert not same_arrays(one, other)
 
 
+def test_a_shared_pool_is_kept_once_and_serves_every_tree():
+    assert len(grow().pool) == 3 * SMALL.features_per_tree
+    shared = grow(settings=replace(SMALL, pool="shared"))
+    assert len(shared.pool) == SMALL.features_per_tree
+    assert shared.n_trees == SMALL.n_trees
+    assert shared.features.max() < SMALL.features_per_tree
+
+
+def patients_seen(patients, settings, seed=0):
+    """Which patients each tree saw: every patient has a class of its own, and a tree of one leaf tells them."""
+    scans, samples = make_scans(len(patients), patients)
+    names = sorted(set(patients))
+    own = []
+    for scan, part in zip(scans, samples, strict=True):
+        probability = np.zeros_like(part.labels.probability)
+        probability[:, names.index(scan.patient) + 1] = 1
+        own.append(Samples(part.index, DenseLabels(probability, part.labels.weight)))
+    stump = replace(settings, min_samples_leaf=100_000)
+    forest = grow_classification_forest(scans, own, WEIGHTS, OPTIONS, stump, np.random.SeedSequence(seed))
+    return forest.leaf_values[:, 1 : len(names) + 1]
+
+
 def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
-    scans, samples = make_scans(patients=["a", "a", "b", "c", "c"])
-    indices = [part.index for part in samples]
-    rng = np.random.default_rng(0)
-    chosen = {tuple(scans_of_some_patients(scans, indices, 0.6, rng)) for _ in range(30)}
-    # 0.6 of three patients are two.
-    assert chosen == {(0, 1, 2), (0, 1, 3, 4), (2, 3, 4)}
-    assert scans_of_some_patients(scans, indices, 1.0, rng) == [0, 1, 2, 3, 4]
-    assert scans_of_some_patients(scans, indices, 0.01, rng) in ([0, 1], [2], [3, 4])
+    patients = ["a", "a", "b", "c", "c"]
+    shares = patients_seen(patients, replace(SMALL, n_trees=12))
+    # 0.6 of three patients are two, each with as much weight as it has scans.
+    np.testing.assert_array_equal((shares > 0).sum(axis=1), 2)
+    expected = np.where(shares > 0, [2, 1, 2], 0)
+    np.testing.assert_allclose(shares, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert len(np.unique(shares > 0, axis=0)) > 1
+    assert (patients_seen(patients, replace(SMALL, patient_share=1.0)) > 0).all()
+    assert ((patients_seen(patients, replace(SMALL, patient_share=0.01)) > 0).sum(axis=1) == 1).all()
 
 
-def test_patients_without_any_sample_are_not_chosen():
-    scans, samples = make_scans(3)
-    indices = [samples[0].index, samples[1].index[:0], samples[2].index]
-    rng = np.random.default_rng(0)
-    assert {tuple(scans_of_some_patients(scans, indices, 0.5, rng)) for _ in range(20)} == {(0,), (2,)}
-
-
-def test_the_unseen_patients_do_not_matter_to_a_tree():
-    settings = replace(SMALL, n_trees=1)
+@pytest.mark.parametrize("pool", ["per_tree", "shared"])
+def test_the_unseen_patients_do_not_matter_to_a_tree(pool):
+    settings = replace(SMALL, n_trees=1, pool=pool)
     scans, samples = make_scans()
-    rng = np.random.default_rng(np.random.SeedSequence(3).spawn(2)[1])
-    seen = scans_of_some_patients(scans, [part.index for part in samples], settings.patient_share, rng)
-    hidden = [
-        scan if i in seen else replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16)))
-        for i, scan in enumerate(scans)
-    ]
-    assert 0 < len(seen) < 5
-    again = grow_classification_forest(hidden, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
+    seen = patients_seen([scan.patient for scan in scans], settings, seed=3)[0] > 0
+    dark = [replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16))) for scan in scans]
+    hidden = [scan if s else black for scan, black, s in zip(scans, dark, seen, strict=True)]
+    shown = [black if s else scan for scan, black, s in zip(scans, dark, seen, strict=True)]
+    assert 0 < seen.sum() < 5
+    again, other = (
+        grow_classification_forest(some, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
+        for some in (hidden, shown)
+    )
     assert same_arrays(again, grow(3, settings))
-
-
-def test_trees_of_a_shared_pool_number_the_features_of_one_pool():
-    one, two = (grow(settings=replace(SMALL, pool="shared"), n_threads=n) for n in (1, 2))
-    assert same_arrays(one, two)
-    assert one.n_trees == 3
-    assert len(one.pool) == 20
+    assert not same_arrays(other, grow(3, settings))
 
 
 def test_leaves_are_distributions_and_every_tree_is_reported():
@@ -199,13 +212,16 @@ def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image():
     assert {-1.0, 1.0} == set(np.sign(sure[:, 2]))
 
 
-def test_scans_without_a_centre_sample_do_no_harm_and_none_with_any_is_an_error():
+def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_error():
     scans, _ = make_scans(4)
     samples = centre_samples(scans)
     nothing = CentreSamples(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
-    settings = replace(SMALL, n_trees=6, patient_share=0.25)
+    settings = replace(SMALL, n_trees=6, patient_share=0.25, min_samples_leaf=100_000)
     some = [nothing, samples[1], nothing, samples[3]]
-    assert grow_centre_forest(scans, some, OPTIONS, settings, np.random.SeedSequence(0)).n_trees == 6
+    forest = grow_centre_forest(scans, some, OPTIONS, settings, np.random.SeedSequence(0))
+    means = [samples[i].displacement_mm.mean(axis=0) for i in (1, 3)]
+    found = [min(np.abs(leaf[:3] - mean).max() for mean in means) for leaf in forest.leaf_values]
+    np.testing.assert_allclose(found, 0, atol=1e-4)
     with pytest.raises(TrainingError, match="4 training scans"):
         grow_centre_forest(scans, [nothing] * 4, OPTIONS, settings, np.random.SeedSequence(0))
 
@@ -218,6 +234,7 @@ def test_scans_without_a_centre_sample_do_no_harm_and_none_with_any_is_an_error(
         {"min_samples_leaf": 0},
         {"features_per_node": 500},
         {"thresholds": "none"},
+        {"pool": "none"},
         {"patient_share": 0},
     ],
 )

@@ -5,7 +5,9 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.context_features import ContextFeatureSettings
+from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
+from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
+from vertloc.stages.forest import forest_sums
 from vertloc.stages.forest_growing import ForestSettings
 from vertloc.stages.naming import NamingSettings, grow_naming_forest, name_in_spine_frame
 from vertloc.stages.naming_samples import NamingSampleSettings
@@ -13,6 +15,7 @@ from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
 from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModelSettings, learn_shape_model
+from vertloc.stages.spine_frame import spine_frames
 from vertloc.vertebrae import RANK
 
 PRIOR = learn_shape_model([], ShapeModelSettings())
@@ -69,6 +72,46 @@ def test_a_separable_problem_gets_the_right_names(forest):
         here = (found.points_mm == point).all(axis=1)
         assert found.rank[here][found.density[here].argmax()] == RANK[label]
         assert found.density[here].max() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("place", "around"),
+    [
+        ((22, 8, 7), [(22, 8, 7), (22, 8, 6), (22, 8, 8), (22, 7, 7), (22, 9, 7), (21, 8, 7), (23, 8, 7)]),
+        # At the face its neighbour outside is itself.
+        ((49, 7, 8), [(49, 7, 8), (49, 7, 7), (49, 7, 9), (49, 6, 8), (49, 8, 8), (48, 7, 8), (49, 7, 8)]),
+    ],
+)
+def test_a_place_is_named_by_the_mean_answer_around_it_in_the_frame_of_the_nearest_member(forest, place, around):
+    scan = make_scan(9)
+    # A chain that leans and is too long for its names, beside the spine.
+    chain = Centroids(("T11", "T12", "L1"), scan.volume.grid.to_world([(44, 2, 2), (30, 7, 8), (16, 14, 12)]), "world")
+    found = name(scan, forest, scan.volume.grid.to_world(place), chain, smallest_probability=1e-6)
+    nearest = np.linalg.norm(np.array([(44, 2, 2), (30, 7, 8), (16, 14, 12)]) - place, axis=1).argmin()
+    frame = spine_frames(chain.points_mm, np.arange(17, 20), PRIOR)[nearest]
+    assert np.linalg.norm(frame - np.eye(3)) > 0.3
+    image = make_integral_image(scan.volume, OPTIONS)
+    corners, scales = box_corners(forest.pool.transformed(frame), 3.0, image)
+    sums = forest_sums(image, image.positions(*np.array(around).T), forest, corners, scales)
+    expected = sums.mean(axis=0)[BACKGROUND + 1 :] / FOREST.n_trees
+    np.testing.assert_allclose(found.density, expected[found.rank], rtol=1e-5)
+    np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
+    assert len(found) > 0
+
+
+@pytest.mark.parametrize("balance", [0, 0.5, 1])
+def test_balance_is_a_power_of_the_frequency_of_the_classes(balance):
+    scans = [make_scan(0), make_scan(1, LEVELS[:2])]
+    # A tree of one leaf tells the total weight of each class.
+    stump = replace(FOREST, min_samples_leaf=100_000)
+    settings = replace(SETTINGS, balance=balance)
+    samples = replace(SAMPLES, views_per_scan=1, samples_per_vertebra=5, negatives_per_view=20, scatter_mm=0)
+    grown = grow_naming_forest(scans, PRIOR, OPTIONS, samples, settings, stump, np.random.SeedSequence(0))
+    count = np.zeros(N_CLASSES)
+    count[BACKGROUND] = 40
+    count[[RANK[level] + 1 for level in LEVELS]] = 10, 10, 5, 5
+    expected = np.where(count > 0, count ** (1.0 - balance), 0)
+    np.testing.assert_allclose(grown.leaf_values[0], expected / expected.sum(), rtol=1e-5)
 
 
 def test_the_first_chains_names_do_not_count_only_its_places(forest):

@@ -49,10 +49,14 @@ def all_labels(scan, settings):
 @pytest.mark.parametrize("label_settings", [GHOSTLESS, DenseLabelSettings(ghosts=2)])
 def test_with_high_limits_every_foreground_voxel_and_all_trusted_background_is_drawn(label_settings):
     settings = SamplingSettings(foreground_per_scan=10**6, background_per_scan=10**6, foreground_from=0.3)
-    found = draw_samples(SCAN, label_settings, settings, np.random.default_rng(0))
-    labels = all_labels(SCAN, label_settings)
+    scan = make_scan({"L1": (27, 7, 6), "L2": (14, 7, 6)}, (29, 14, 12))
+    found = draw_samples(scan, label_settings, settings, np.random.default_rng(0))
+    labels = all_labels(scan, label_settings)
+    # L3 is not annotated: its middle is left out, and its rim is drawn with little weight.
+    assert (labels.weight <= 0.05).any() == (label_settings.ghosts > 0)
+    assert ((labels.weight > 0.05) & (labels.weight < 0.5)).any() == (label_settings.ghosts > 0)
     wanted = np.flatnonzero((labels.probability[:, BACKGROUND] <= 0.7) | (labels.weight > 0.05))
-    np.testing.assert_array_equal(rows_of(SCAN, found.index), wanted)
+    np.testing.assert_array_equal(rows_of(scan, found.index), wanted)
     np.testing.assert_array_equal(found.labels.probability, labels.probability[wanted])
     np.testing.assert_array_equal(found.labels.weight, labels.weight[wanted])
 

@@ -27,9 +27,9 @@ def random_candidates(seed, n, first_rank=RANK["T11"], n_ranks=5):
     return Candidates(rank[order].astype(np.int64), points[order], density[order])
 
 
-def chain_score(chain, candidates, shape, options, reference):
+def chain_score(chain, candidates, shape, options, reference, share=1.0):
     """Score of the docstring, or minus infinity for what is no chain."""
-    score = sum(options.evidence_weight * np.log(candidates.density[i] / reference) for i in chain)
+    score = sum(share * options.evidence_weight * np.log(candidates.density[i] / reference) for i in chain)
     for i, j in pairwise(chain):
         left_out = candidates.rank[j] - candidates.rank[i] - 1
         if not 0 <= left_out <= options.longest_gap:
@@ -45,7 +45,10 @@ def brute_force(candidates, shape, options, reference):
     n = len(candidates)
     chains = [()] + [chain for size in range(1, n + 1) for chain in combinations(range(n), size)]
     scores = np.array([chain_score(chain, candidates, shape, options, reference) for chain in chains])
-    share = np.exp(scores - logsumexp(scores))
+    # For the confidence, evidence counts only in part.
+    args = (candidates, shape, options, reference, options.confidence_weight)
+    partly = np.array([chain_score(chain, *args) for chain in chains])
+    share = np.exp(partly - logsumexp(partly))
     marginal = [sum(s for chain, s in zip(chains, share, strict=True) if i in chain) for i in range(n)]
     best = int(scores.argmax())
     return scores[best], chains[best], np.array(marginal)
@@ -58,12 +61,20 @@ def brute_force(candidates, shape, options, reference):
     bonus=st.sampled_from([-3.0, 6.0, 10.0]),
     gap_cost=st.sampled_from([0.0, 4.0]),
     longest_gap=st.integers(0, 3),
+    confidence=st.sampled_from([0.0, 0.5, 1.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_best_chain_and_marginals_equal_those_of_all_chains_listed(seed, n, weight, bonus, gap_cost, longest_gap):
+def test_best_chain_and_marginals_equal_those_of_all_chains_listed(
+    seed, n, weight, bonus, gap_cost, longest_gap, confidence
+):
     candidates = random_candidates(seed, n)
     options = ShapeSettings(
-        evidence_weight=weight, link_bonus=bonus, gap_cost=gap_cost, longest_gap=longest_gap, confidence_weight=1
+        evidence_weight=weight,
+        link_bonus=bonus,
+        gap_cost=gap_cost,
+        longest_gap=longest_gap,
+        confidence_weight=confidence,
+        smallest_confidence=0,
     )
     found = label_chain(candidates, PRIOR, options)
     score, chain, marginal = brute_force(candidates, PRIOR, options, options.reference_density)
@@ -80,7 +91,7 @@ def test_best_chain_and_marginals_equal_those_of_all_chains_listed(seed, n, weig
 
 def test_the_reference_that_is_given_replaces_that_of_the_settings():
     candidates = random_candidates(3, 8)
-    options = ShapeSettings(confidence_weight=1)
+    options = ShapeSettings()
     found = label_chain(candidates, PRIOR, options, 0.5)
     _, chain, marginal = brute_force(candidates, PRIOR, options, 0.5)
     np.testing.assert_array_equal(found.candidate, chain)
@@ -116,7 +127,7 @@ NOTHING = Candidates(np.empty(0, np.int64), np.empty((0, 3)), np.empty(0))
 
 @pytest.mark.parametrize("use_chain", [False, True])
 def test_no_candidate_and_none_that_is_worth_it_give_an_empty_labelling(use_chain):
-    options = ShapeSettings(use_chain=use_chain, reference_density=0.1, confidence_weight=1)
+    options = ShapeSettings(use_chain=use_chain, reference_density=0.1)
     for candidates in (NOTHING, ideal_chain(("L1",), 0.09)):
         found = label_chain(candidates, PRIOR, options)
         assert found.centroids.labels == ()
@@ -126,9 +137,8 @@ def test_no_candidate_and_none_that_is_worth_it_give_an_empty_labelling(use_chai
 
 @pytest.mark.parametrize("use_chain", [False, True])
 def test_one_candidate_above_the_reference_is_found_with_the_odds_of_its_evidence(use_chain):
-    found = label_chain(
-        ideal_chain(("T4",), 0.3), PRIOR, ShapeSettings(use_chain=use_chain, reference_density=0.1, confidence_weight=1)
-    )
+    options = ShapeSettings(use_chain=use_chain, reference_density=0.1, confidence_weight=1, smallest_confidence=0)
+    found = label_chain(ideal_chain(("T4",), 0.3), PRIOR, options)
     assert found.centroids.labels == ("T4",)
     # Odds of 3 to 1 against the empty chain.
     np.testing.assert_allclose(found.confidence, [0.75])

@@ -36,6 +36,7 @@ class ShapeSettings:
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
     confidence_weight : share of the evidence that counts for the confidence
+    smallest_confidence : a member of the chain less probable than this is left out
     """
 
     use_chain: bool = True
@@ -46,6 +47,7 @@ class ShapeSettings:
     gap_cost: float = 4.0
     longest_gap: int = 1
     confidence_weight: float = 0.5
+    smallest_confidence: float = 0.2
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -56,6 +58,7 @@ class ShapeSettings:
             ("gap_cost", 0, 100),
             ("longest_gap", 0, 5),
             ("confidence_weight", 0, 1),
+            ("smallest_confidence", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
@@ -93,6 +96,7 @@ def label_chain(
     links = _link_scores(candidates, shape, settings)
     chain = _best_chain(evidence, links)
     marginal = _marginals(settings.confidence_weight * evidence, links)
+    chain = chain[marginal[chain] >= settings.smallest_confidence]
     centroids = Centroids(tuple(VERTEBRAE[r] for r in candidates.rank[chain]), candidates.points_mm[chain], "world")
     return Labelling(centroids, chain, marginal[chain])
 

@@ -19,7 +19,9 @@ ALL_SCANS = SCANS["fold1"] + SCANS["fold2"]
 def tiny_config():
     config = toy_config()
     forest = dataclasses.replace(config.forest, n_trees=3, max_depth=10)
-    return dataclasses.replace(config, forest=forest, centre_forest=forest, naming_forest=forest)
+    return dataclasses.replace(
+        config, forest=forest, centre_forest=forest, naming_forest=dataclasses.replace(forest, pool="shared")
+    )
 
 
 def toy_folds(folder):

@@ -98,7 +98,7 @@ def toy_config():
         naming_samples=NamingSampleSettings(views_per_scan=2),
         naming=NamingSettings(pool_features=300),
         naming_forest=ForestSettings(
-            n_trees=12, max_depth=12, features_per_tree=150, features_per_node=30, patient_share=1.0
+            n_trees=12, max_depth=12, features_per_tree=150, features_per_node=30, patient_share=1.0, pool="shared"
         ),
     )
 

@@ -71,6 +71,7 @@ class Config:
             features_per_tree=400,
             features_per_node=80,
             patient_share=1.0,
+            pool="shared",
         )
     )
     posterior: PosteriorSettings = field(default_factory=PosteriorSettings)
@@ -81,6 +82,8 @@ class Config:
     naming: NamingSettings = field(default_factory=NamingSettings)
 
     def __post_init__(self) -> None:
+        if self.naming_forest.pool != "shared":
+            raise ValueError(f"naming_forest.pool must be 'shared', got {self.naming_forest.pool!r}")
         for section in ("features", "centre_features", "naming_features"):
             _refuse_what_cannot_be_summed(section, getattr(self, section), self.preprocess)
 

@@ -19,6 +19,7 @@ from vertloc.stages.forest_growing import (
     grow_centre_forest,
     grow_classification_forest,
     grow_classification_tree,
+    scans_of_some_patients,
 )
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
@@ -66,50 +67,63 @@ def same_arrays(first, second):
 
 def test_a_forest_depends_on_its_seed_and_not_on_the_threads():
     one, two, other = grow(1), grow(1, n_threads=2), grow(2)
-    assert same_arrays(one.forest, two.forest)
-    np.testing.assert_array_equal(one.seen, two.seen)
-    assert not same_arrays(one.forest, other.forest)
+    assert same_arrays(one, two)
+    assert not same_arrays(one, other)
 
 
 def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
-    grown = grow(settings=replace(SMALL, n_trees=12), patients=["a", "a", "b", "c", "c"])
-    assert grown.seen.shape == (12, 5)
-    np.testing.assert_array_equal(grown.seen[:, 0], grown.seen[:, 1])
-    np.testing.assert_array_equal(grown.seen[:, 3], grown.seen[:, 4])
+    scans, samples = make_scans(patients=["a", "a", "b", "c", "c"])
+    indices = [part.index for part in samples]
+    rng = np.random.default_rng(0)
+    chosen = {tuple(scans_of_some_patients(scans, indices, 0.6, rng)) for _ in range(30)}
     # 0.6 of three patients are two.
-    np.testing.assert_array_equal(grown.seen[:, [0, 2, 3]].sum(axis=1), 2)
-    assert len(np.unique(grown.seen, axis=0)) > 1
-    assert grow(settings=replace(SMALL, patient_share=1.0)).seen.all()
-    assert (grow(settings=replace(SMALL, patient_share=0.01)).seen.sum(axis=1) == 1).all()
+    assert chosen == {(0, 1, 2), (0, 1, 3, 4), (2, 3, 4)}
+    assert scans_of_some_patients(scans, indices, 1.0, rng) == [0, 1, 2, 3, 4]
+    assert scans_of_some_patients(scans, indices, 0.01, rng) in ([0, 1], [2], [3, 4])
+
+
+def test_patients_without_any_sample_are_not_chosen():
+    scans, samples = make_scans(3)
+    indices = [samples[0].index, samples[1].index[:0], samples[2].index]
+    rng = np.random.default_rng(0)
+    assert {tuple(scans_of_some_patients(scans, indices, 0.5, rng)) for _ in range(20)} == {(0,), (2,)}
 
 
 def test_the_unseen_patients_do_not_matter_to_a_tree():
     settings = replace(SMALL, n_trees=1)
     scans, samples = make_scans()
-    seen = grow(3, settings).seen[0]
+    rng = np.random.default_rng(np.random.SeedSequence(3).spawn(2)[1])
+    seen = scans_of_some_patients(scans, [part.index for part in samples], settings.patient_share, rng)
     hidden = [
-        replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16))) if not was_seen else scan
-        for scan, was_seen in zip(scans, seen, strict=True)
+        scan if i in seen else replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16)))
+        for i, scan in enumerate(scans)
     ]
-    assert 0 < seen.sum() < 5
+    assert 0 < len(seen) < 5
     again = grow_classification_forest(hidden, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
-    assert same_arrays(again.forest, grow(3, settings).forest)
+    assert same_arrays(again, grow(3, settings))
+
+
+def test_trees_of_a_shared_pool_number_the_features_of_one_pool():
+    one, two = (grow(settings=replace(SMALL, pool="shared"), n_threads=n) for n in (1, 2))
+    assert same_arrays(one, two)
+    assert one.n_trees == 3
+    assert len(one.pool) == 20
 
 
 def test_leaves_are_distributions_and_every_tree_is_reported():
     calls = []
     grown = grow(on_tree=lambda: calls.append(1))
-    assert len(calls) == grown.forest.n_trees == 3
-    assert grown.forest.leaf_values.shape[1] == N_CLASSES
-    assert (grown.forest.leaf_values >= 0).all()
-    np.testing.assert_allclose(grown.forest.leaf_values.sum(axis=1), 1, atol=1e-6)
-    assert len(grown.forest.pool) == 60
+    assert len(calls) == grown.n_trees == 3
+    assert grown.leaf_values.shape[1] == N_CLASSES
+    assert (grown.leaf_values >= 0).all()
+    np.testing.assert_allclose(grown.leaf_values.sum(axis=1), 1, atol=1e-6)
+    assert len(grown.pool) == 60
 
 
 @pytest.mark.parametrize("thresholds", ["random", "best"])
 def test_a_trivial_problem_is_learned(thresholds):
     # A tree's draw of labels also holds background; the leaves still hold the mean soft label.
-    forest = grow(settings=replace(SMALL, thresholds=thresholds, min_samples_leaf=30)).forest
+    forest = grow(settings=replace(SMALL, thresholds=thresholds, min_samples_leaf=30))
     scans, samples = make_scans(7)
     image = make_integral_image(scans[6].volume, OPTIONS)
     corners, scales = box_corners(forest.pool, 3.0, image)
@@ -154,7 +168,7 @@ def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness()
     scans, _ = make_scans(2)
     samples = centre_samples(scans)
     settings = replace(SMALL, n_trees=2, patient_share=1.0, min_samples_leaf=20)
-    forest = grow_centre_forest(scans, samples, OPTIONS, settings, np.random.SeedSequence(0)).forest
+    forest = grow_centre_forest(scans, samples, OPTIONS, settings, np.random.SeedSequence(0))
     target = np.concatenate([part.displacement_mm for part in samples]).astype(np.float64)
     for tree in range(2):
         leaf = []
@@ -177,9 +191,7 @@ def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image():
         up = np.where(part.labels.probability[:, 9] > 0, 7, -7)
         parts.append(CentreSamples(part.index, np.stack([0 * up, 0 * up, up], axis=1).astype(np.float32)))
     settings = replace(SMALL, min_samples_leaf=20, thresholds="best")
-    one, two = (
-        grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n).forest for n in (1, 2)
-    )
+    one, two = (grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n) for n in (1, 2))
     assert same_arrays(one, two)
     sure = one.leaf_values[one.leaf_values[:, 3] > 0.9]
     assert len(sure) > 0
@@ -187,15 +199,13 @@ def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image():
     assert {-1.0, 1.0} == set(np.sign(sure[:, 2]))
 
 
-def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_error():
+def test_scans_without_a_centre_sample_do_no_harm_and_none_with_any_is_an_error():
     scans, _ = make_scans(4)
     samples = centre_samples(scans)
     nothing = CentreSamples(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
     settings = replace(SMALL, n_trees=6, patient_share=0.25)
-    grown = grow_centre_forest(
-        scans, [nothing, samples[1], nothing, samples[3]], OPTIONS, settings, np.random.SeedSequence(0)
-    )
-    assert not grown.seen[:, [0, 2]].any()
+    some = [nothing, samples[1], nothing, samples[3]]
+    assert grow_centre_forest(scans, some, OPTIONS, settings, np.random.SeedSequence(0)).n_trees == 6
     with pytest.raises(TrainingError, match="4 training scans"):
         grow_centre_forest(scans, [nothing] * 4, OPTIONS, settings, np.random.SeedSequence(0))
 

@@ -62,7 +62,9 @@ def brute_force(candidates, shape, options, reference):
 @settings(max_examples=60, deadline=None)
 def test_best_chain_and_marginals_equal_those_of_all_chains_listed(seed, n, weight, bonus, gap_cost, longest_gap):
     candidates = random_candidates(seed, n)
-    options = ShapeSettings(evidence_weight=weight, link_bonus=bonus, gap_cost=gap_cost, longest_gap=longest_gap)
+    options = ShapeSettings(
+        evidence_weight=weight, link_bonus=bonus, gap_cost=gap_cost, longest_gap=longest_gap, confidence_weight=1
+    )
     found = label_chain(candidates, PRIOR, options)
     score, chain, marginal = brute_force(candidates, PRIOR, options, options.reference_density)
     assert chain_score(tuple(found.candidate), candidates, PRIOR, options, options.reference_density) == pytest.approx(
@@ -78,7 +80,7 @@ def test_best_chain_and_marginals_equal_those_of_all_chains_listed(seed, n, weig
 
 def test_the_reference_that_is_given_replaces_that_of_the_settings():
     candidates = random_candidates(3, 8)
-    options = ShapeSettings()
+    options = ShapeSettings(confidence_weight=1)
     found = label_chain(candidates, PRIOR, options, 0.5)
     _, chain, marginal = brute_force(candidates, PRIOR, options, 0.5)
     np.testing.assert_array_equal(found.candidate, chain)
@@ -114,7 +116,7 @@ NOTHING = Candidates(np.empty(0, np.int64), np.empty((0, 3)), np.empty(0))
 
 @pytest.mark.parametrize("use_chain", [False, True])
 def test_no_candidate_and_none_that_is_worth_it_give_an_empty_labelling(use_chain):
-    options = ShapeSettings(use_chain=use_chain, reference_density=0.1)
+    options = ShapeSettings(use_chain=use_chain, reference_density=0.1, confidence_weight=1)
     for candidates in (NOTHING, ideal_chain(("L1",), 0.09)):
         found = label_chain(candidates, PRIOR, options)
         assert found.centroids.labels == ()
@@ -124,7 +126,9 @@ def test_no_candidate_and_none_that_is_worth_it_give_an_empty_labelling(use_chai
 
 @pytest.mark.parametrize("use_chain", [False, True])
 def test_one_candidate_above_the_reference_is_found_with_the_odds_of_its_evidence(use_chain):
-    found = label_chain(ideal_chain(("T4",), 0.3), PRIOR, ShapeSettings(use_chain=use_chain, reference_density=0.1))
+    found = label_chain(
+        ideal_chain(("T4",), 0.3), PRIOR, ShapeSettings(use_chain=use_chain, reference_density=0.1, confidence_weight=1)
+    )
     assert found.centroids.labels == ("T4",)
     # Odds of 3 to 1 against the empty chain.
     np.testing.assert_allclose(found.confidence, [0.75])

@@ -10,7 +10,7 @@ centroid; its leaves hold the mean displacement and how sure it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Literal
 
@@ -148,19 +148,16 @@ def _grow(
 ) -> FlatForest:
     """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads.
 
-    Trees choose among the patients that have samples. Raises TrainingError if nobody has any.
+    Raises TrainingError if no scan has any sample.
     """
-    patients = sorted({scan.patient for scan, index in zip(scans, indices, strict=True) if len(index)})
-    if not patients:
+    if not any(len(index) for index in indices):
         raise TrainingError(f"none of the {len(scans)} training scans has a voxel to learn from")
     pool_seed, *seeds = seed.spawn(settings.n_trees + 1)
     features_of = _feature_source(scans, indices, feature_settings, settings, pool_seed, n_threads)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(seeds[tree])
-        n_seen = max(1, round(settings.patient_share * len(patients)))
-        seen = {patients[i] for i in rng.choice(len(patients), n_seen, replace=False)}
-        rows = [i for i, scan in enumerate(scans) if scan.patient in seen]
+        rows = scans_of_some_patients(scans, indices, settings.patient_share, rng)
         pool, values = features_of(rows, rng)
         grown = make(values, np.concatenate([targets[i] for i in rows]), pool, rng)
         if on_tree is not None:
@@ -168,6 +165,16 @@ def _grow(
         return grown
 
     return join_forests(run_pieces(grow, settings.n_trees, n_threads))
+
+
+def scans_of_some_patients(
+    scans: Sequence[TrainingScan], samples: Sequence[Sized], share: float, rng: np.random.Generator
+) -> list[int]:
+    """Choose a share of the patients that have samples, at least one, and return the rows of all their scans."""
+    patients = sorted({scan.patient for scan, own in zip(scans, samples, strict=True) if len(own)})
+    n_chosen = max(1, round(share * len(patients)))
+    chosen = {patients[i] for i in rng.choice(len(patients), n_chosen, replace=False)}
+    return [i for i, scan in enumerate(scans) if scan.patient in chosen]
 
 
 def _feature_source(

@@ -22,7 +22,6 @@ FLOORS = {
     "cohorts": 4,
     "evaluation": 4,
     "config": 5,
-    "volume_cache": 5,
     "model": 6,
     "training": 7,
     "localization": 7,

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from joblib import Parallel, delayed
+
 import vertloc
 from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
@@ -22,7 +24,6 @@ from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import write_lml
 from vertloc.io.outputs import make_folder
-from vertloc.kernels.jit import run_pieces
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
 from vertloc.report.overlay import check_can_draw, draw_overlay
@@ -78,21 +79,22 @@ def predict_cases(
     if not resume:
         _refuse_to_replace_annotations(cases, out)
     threads_inside = n_jobs if len(cases) == 1 else 1
-
-    def predict(i: int) -> CaseResult:
-        case = cases[i]
-        if resume and (out / f"{case.scan}.lml").exists():
-            result = CaseResult(case.scan, str(case.image_path), "skipped")
-        else:
-            result = _predict_case(case, model, out, threads_inside, frame, preview)
+    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    predict = delayed(_predict_case)
+    results = []
+    for result in parallel(predict(case, model, out, threads_inside, resume, frame, preview) for case in cases):
+        results.append(result)
         progress()
-        return result
-
-    return run_pieces(predict, len(cases), n_jobs)
+    return results
 
 
-def _predict_case(case: Case, model: Model, out: Path, n_threads: int, frame: Frame, preview: bool) -> CaseResult:
+def _predict_case(
+    case: Case, model: Model, out: Path, n_threads: int, resume: bool, frame: Frame, preview: bool
+) -> CaseResult:
     image = str(case.image_path)
+    if resume and (out / f"{case.scan}.lml").exists():
+        return CaseResult(case.scan, image, "skipped")
     start = time.perf_counter()
     try:
         volume = read_image(case.image_path)

@@ -14,20 +14,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from joblib import Parallel, delayed
+
 import vertloc
 from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
-from vertloc.errors import VertlocError
+from vertloc.errors import OutputError, VertlocError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import write_lml
-from vertloc.kernels.jit import run_pieces
+from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
-from vertloc.report.overlay import draw_overlay
+from vertloc.report.overlay import check_can_draw, draw_overlay
 
 logger = logging.getLogger(__name__)
 
+
+_FORESEEN = (VertlocError, OSError, MemoryError)
 
 Status = Literal["done", "empty", "skipped", "failed"]
 
@@ -66,24 +70,31 @@ def predict_cases(
     resume : leave scans alone whose `.lml` is already there
     frame : of the points in the `.lml` files
     preview : also draw `<scan>.png`
+    A scan that fails leaves no result behind, not even that of an earlier run. Raises OutputError if `out` cannot be
+    written to, or holds an annotation that a result would replace.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    if preview:
+        check_can_draw()
+    if not resume:
+        _refuse_to_replace_annotations(cases, out)
     threads_inside = n_jobs if len(cases) == 1 else 1
-
-    def predict(i: int) -> CaseResult:
-        case = cases[i]
-        if resume and (out / f"{case.scan}.lml").exists():
-            result = CaseResult(case.scan, str(case.image_path), "skipped")
-        else:
-            result = _predict_case(case, model, out, threads_inside, frame, preview)
+    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    predict = delayed(_predict_case)
+    results = []
+    for result in parallel(predict(case, model, out, threads_inside, resume, frame, preview) for case in cases):
+        results.append(result)
         progress()
-        return result
-
-    return run_pieces(predict, len(cases), n_jobs)
+    return results
 
 
-def _predict_case(case: Case, model: Model, out: Path, n_threads: int, frame: Frame, preview: bool) -> CaseResult:
+def _predict_case(
+    case: Case, model: Model, out: Path, n_threads: int, resume: bool, frame: Frame, preview: bool
+) -> CaseResult:
     image = str(case.image_path)
+    if resume and (out / f"{case.scan}.lml").exists():
+        return CaseResult(case.scan, image, "skipped")
     start = time.perf_counter()
     try:
         volume = read_image(case.image_path)
@@ -92,12 +103,32 @@ def _predict_case(case: Case, model: Model, out: Path, n_threads: int, frame: Fr
         if preview:
             draw_overlay(volume, found.world, None, out / f"{case.scan}.png", case.scan, confidence)
         write_lml(out / f"{case.scan}.lml", found.local if frame == "local" else found.world, frame=frame)
-    except (VertlocError, OSError, MemoryError) as error:
-        message = str(error) or type(error).__name__
-        logger.error("%s: %s", case.scan, message)
+    except Exception as error:
+        message = _message(error)
+        logger.error("%s: %s", case.scan, message, exc_info=not isinstance(error, _FORESEEN))
+        for suffix in (".lml", ".png"):
+            (out / f"{case.scan}{suffix}").unlink(missing_ok=True)
         return CaseResult(case.scan, image, "failed", message, time.perf_counter() - start)
     status: Status = "done" if found.labels else "empty"
     return CaseResult(case.scan, image, status, "", time.perf_counter() - start, confidence, found)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}".removesuffix(": ")
+    # One scan must not stop the others, whatever is wrong with it; what nobody foresaw is said with its kind.
+    return str(error) if isinstance(error, _FORESEEN) else f"unexpected {type(error).__name__}: {error}"
+
+
+def _refuse_to_replace_annotations(cases: Sequence[Case], out: Path) -> None:
+    """Keep landmark files that lie beside their images: they are probably made by hand."""
+    beside = [case.scan for case in cases if case.image_path.parent.resolve() == out.resolve()]
+    found = [out / f"{scan}.lml" for scan in beside if (out / f"{scan}.lml").exists()]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise OutputError(
+            f"{found[0]}{more}: lies beside its image and may be an annotation; choose another folder for the results"
+        )
 
 
 def write_manifest(
@@ -133,10 +164,17 @@ def versions() -> dict[str, str]:
     return {
         "vertloc": vertloc.__version__,
         "python": sys.version.split()[0],
-        **{name: metadata.version(name) for name in libraries},
+        **{name: _version(name) for name in libraries},
         "machine": platform.machine(),
         "system": platform.system(),
     }
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _plain(result: CaseResult) -> dict[str, Any]:

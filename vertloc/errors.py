@@ -29,5 +29,9 @@ class TrainingError(VertlocError):
     """Training data from which no model can be learned."""
 
 
+class OutputError(VertlocError):
+    """A place where results cannot or must not be written."""
+
+
 class EvaluationError(VertlocError):
     """True or predicted landmark files that cannot be scored; the message lists all of them."""

@@ -14,14 +14,17 @@ from typing import Any
 
 from vertloc.batch import CaseResult, predict_cases, versions, write_manifest
 from vertloc.cohorts.case import Case, Cohort
+from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
+from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_grid, read_image
 from vertloc.io.lml import read_lml, write_lml
+from vertloc.io.outputs import make_folder
 from vertloc.model import Model, save_model
 from vertloc.report.gallery import gallery_html, score_entries
-from vertloc.report.overlay import draw_overlay
+from vertloc.report.overlay import check_can_draw, draw_overlay
 from vertloc.report.tables import scores_csv, scores_json, study_table
 from vertloc.stages.shape_labelling import label_chain
 from vertloc.training import n_training_steps, train
@@ -52,17 +55,23 @@ def run_study(
     command: Sequence[str] = (),
     overlays: bool = True,
     progress: Progress = lambda: None,
+    cache: Path | None = None,
 ) -> Study:
     """Train on each fold, test on the other, and write everything into the folder `out`.
 
-    folds : two cohorts; command : the command line, for the manifests
+    folds : two cohorts; command : the command line, for the manifests; cache : folder that keeps preprocessed volumes
     Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
     table.md, overlays/<scan>.png and index.html, which shows them.
+    Raises OutputError or CohortError, before any work starts, for what would spoil the scores at its end.
     """
+    make_folder(out)
+    if overlays:
+        check_can_draw()
+    _refuse_other_landmarks(folds, out)
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
         start = time.perf_counter()
-        model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress)
+        model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress, cache)
         model_path = out / f"model-{trained_on.name}.npz"
         save_model(model, model_path)
         found = predict_cases(tested_on.cases, model, out / "lml", n_jobs, progress=progress)
@@ -87,6 +96,18 @@ def run_study(
     return Study(scores, without, results, table)
 
 
+def _refuse_other_landmarks(folds: Sequence[Cohort], out: Path) -> None:
+    """Make sure of one annotation a scan; the judge will search the whole data folder for them."""
+    root = folds[0].root
+    if out.resolve().is_relative_to(root.resolve()):
+        raise OutputError(f"{out}: lies in the data folder {root}, where its landmarks would pass for annotations")
+    found = find_scans(root)
+    scans = [case.scan for fold in folds for case in fold.cases]
+    twice = [found[scan].landmarks for scan in scans if scan in found and len(found[scan].landmarks) > 1]
+    if twice:
+        raise CohortError("\n".join(f"{' and '.join(map(str, paths))}: expected one annotation" for paths in twice))
+
+
 def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True) -> int:
     """Return how often `run_study` calls its `progress`."""
     n_cases = sum(len(fold.cases) for fold in folds)
@@ -105,7 +126,9 @@ def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
 def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], model: Model, out: Path) -> None:
     settings = replace(model.config.shape, use_chain=False)
     for case, result in zip(cases, results, strict=True):
-        if result.localization is not None:
+        if result.localization is None:  # what an earlier run left here must not be scored
+            (out / f"{case.scan}.lml").unlink(missing_ok=True)
+        else:
             labelling = label_chain(result.localization.proposals, model.shape, settings)
             write_lml(out / f"{case.scan}.lml", labelling.centroids.to_local(read_grid(case.image_path)))
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -14,17 +15,16 @@ import vertloc
 from vertloc.cohorts.case import Case
 from vertloc.config import Config
 from vertloc.errors import TrainingError
-from vertloc.io.images import read_image
 from vertloc.io.lml import read_lml
 from vertloc.kernels.jit import run_pieces
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest import FlatForest
 from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
 from vertloc.stages.naming import grow_naming_forest
-from vertloc.stages.preprocess import preprocess
 from vertloc.stages.sampling import TrainingScan, class_weights, draw_centre_samples, draw_samples
 from vertloc.stages.shape_model import learn_shape_model
 from vertloc.vertebrae import RANK
+from vertloc.volume_cache import read_preprocessed
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +39,16 @@ def train(
     n_jobs: int = 1,
     folds: Sequence[str] = (),
     progress: Progress = lambda: None,
+    cache: Path | None = None,
 ) -> Model:
     """Train a model on annotated cases.
 
-    folds : names of the fold files, for the provenance
+    folds : names of the fold files, for the provenance; cache : folder that keeps preprocessed volumes
     The model depends on the cases, the configuration and the seed, not on `n_jobs`.
     Raises TrainingError if no case holds a centroid, ImageError or LmlError for files that cannot be read.
     """
     with _timed("read and preprocess %d scans", len(cases)):
-        scans = read_training_scans(cases, config, n_jobs, progress)
+        scans = read_training_scans(cases, config, n_jobs, progress, cache)
     return train_on_scans(scans, config, seed, n_jobs, folds, progress)
 
 
@@ -104,7 +105,11 @@ def n_training_steps(n_cases: int, config: Config) -> int:
 
 
 def read_training_scans(
-    cases: Sequence[Case], config: Config, n_jobs: int = 1, progress: Progress = lambda: None
+    cases: Sequence[Case],
+    config: Config,
+    n_jobs: int = 1,
+    progress: Progress = lambda: None,
+    cache: Path | None = None,
 ) -> list[TrainingScan]:
     """Read and preprocess annotated cases; cases are read side by side."""
 
@@ -112,9 +117,9 @@ def read_training_scans(
         case = cases[i]
         if case.lml_path is None:
             raise TrainingError(f"{case.scan}: no annotation next to {case.image_path}")
-        volume = read_image(case.image_path)
-        centroids = read_lml(case.lml_path).to_world(volume.grid)
-        scan = TrainingScan(preprocess(volume, config.preprocess), centroids, case.patient, case.scan)
+        volume, stored_grid = read_preprocessed(case.image_path, config.preprocess, cache)
+        centroids = read_lml(case.lml_path).to_world(stored_grid)
+        scan = TrainingScan(volume, centroids, case.patient, case.scan)
         progress()
         return scan
 
@@ -134,8 +139,7 @@ def _grow_classifier(
         lambda i: draw_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
     )
     weights = class_weights(samples, config.sampling)
-    grown = grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
-    return grown.forest
+    return grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
 
 
 def _grow_centre_forest(
@@ -150,8 +154,7 @@ def _grow_centre_forest(
     samples = run_pieces(
         lambda i: draw_centre_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
     )
-    grown = grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
-    return grown.forest
+    return grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
 
 
 def _generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:

@@ -13,7 +13,7 @@ from vertloc.centroids import Centroids
 from vertloc.evaluation.matching import score_scan
 from vertloc.evaluation.scores import Scores
 from vertloc.report.published import PUBLISHED
-from vertloc.report.tables import scores_csv, scores_json, scores_table, worst_scans
+from vertloc.report.tables import scores_csv, scores_json, scores_table, study_table, worst_scans
 
 EMPTY = Centroids((), np.empty((0, 3)))
 
@@ -50,7 +50,7 @@ def test_the_table_shows_every_region_with_its_figures(scores):
 
 
 def test_published_rows_stand_beside_with_their_source_and_a_warning(scores):
-    table = scores_table(scores)
+    table = study_table(scores, scores)
     for row in PUBLISHED:
         assert row.reference in table
     assert cells(table, "J-CNN")[3] == "84.2"

@@ -14,15 +14,28 @@ Find and name the vertebrae in spine CT scans with random forests.
 A full experiment on annotated scans takes one command, `vertloc study`. Step by step it is `train` on one fold file,
 `predict` on the other, and `evaluate`. No data at hand? `vertloc phantom` makes a synthetic cohort."""
 
-_EXIT_CODES = (
-    "exit codes: 0 all well; 1 some cases failed; 2 nothing could be done (arguments, configuration, model, data)"
-)
+_EXAMPLE = """\
+example:
+  vertloc phantom --out cohort --patients 16 --seed 1 --coarse
+  vertloc study --data cohort --folds cohort/fold1.txt cohort/fold2.txt --config configs/demo.yaml --out study
+
+`vertloc COMMAND --help` tells more about a command."""
+
+_EXIT_CODES = """\
+exit codes:
+  0    all well
+  1    some scans failed; the others are done
+  2    nothing could be done: wrong arguments, configuration, model or data
+  130  stopped by Ctrl-C"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the `vertloc` command."""
     parser = argparse.ArgumentParser(
-        "vertloc", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "vertloc",
+        description=_DESCRIPTION,
+        epilog=f"{_EXAMPLE}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"vertloc {vertloc.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -43,12 +56,14 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
         commands,
         "train",
         "learn a model from annotated scans",
-        "Learn a model from the annotated scans that the fold files name, or from all scans below DIR.",
+        "Learn a model from the annotated scans that the fold files name, or from all scans below DIR. An annotation is"
+        " <scan>.lml beside its image.",
         "vertloc train --data spine-db --folds fold2-miccai2013.txt --config configs/default.yaml --out model-2.npz",
     )
     _add_data(parser, required=True)
     _add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.npz", help="the model file to write")
+    _add_cache(parser)
     _add_seed(parser)
     _add_running(parser)
 
@@ -58,8 +73,9 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         commands,
         "predict",
         "find the vertebrae of scans",
-        "Find the vertebrae of scans and write one <scan>.lml each, with run.json to tell what ran and how it went. "
-        "Scans are image files, folders that are searched for images, or what fold files name.",
+        "Find the vertebrae of scans and write one <scan>.lml each, and run.json: what ran, how every scan went, and"
+        " the confidence of every vertebra found. Scans are image files, folders that are searched for images, or what"
+        " fold files name.",
         "vertloc predict --model model-2.npz --out results --data spine-db --folds fold1-miccai2013.txt\n"
         "  vertloc predict --model model-2.npz --out results scan1.nii.gz more-scans/",
     )
@@ -108,8 +124,9 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
         commands,
         "study",
         "two-fold cross-validation: train, predict and score in both directions",
-        "Train on each fold, test on the other, and write into DIR: lml/<scan>.lml, overlays/<scan>.png, scores.json,"
-        " scores.csv, table.md, the two models and their run-*.json.",
+        "Train on each fold, test on the other, and write into DIR: lml/<scan>.lml, table.md, scores.json, scores.csv,"
+        " index.html with a picture of every scan, the two models, and run-*.json with the confidence of every vertebra"
+        " found.",
         "vertloc study --data spine-db --folds fold1-miccai2013.txt fold2-miccai2013.txt --out study",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the database, searched for scans")
@@ -118,6 +135,7 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     _add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_cache(parser)
     parser.add_argument("--no-overlays", action="store_true", help="leave out the pictures")
     _add_seed(parser)
     _add_running(parser)
@@ -189,6 +207,15 @@ def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="YAML", help="settings; what it leaves out is as in configs/default.yaml"
+    )
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep preprocessed scans in this folder, about 2 MB each; the next training reads them from there",
     )
 
 

@@ -21,6 +21,8 @@ def run(args: Namespace) -> int:
     print(_forest_line("classification forest", model.classifier))
     if model.centre_forest is not None:
         print(_forest_line("centre forest", model.centre_forest))
+    if model.naming_forest is not None:
+        print(_forest_line("naming forest", model.naming_forest))
     print("settings:")
     text: str = yaml.safe_dump(model.config.as_dict(), sort_keys=False)
     print("".join(f"  {line}\n" for line in text.splitlines()), end="")

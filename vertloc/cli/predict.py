@@ -14,11 +14,13 @@ from vertloc.cohorts.case import Case
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
+from vertloc.io.outputs import make_folder
 from vertloc.model import load_model
 
 
 def run(args: Namespace) -> int:
     """Predict all cases; 0 if all went well, 1 if some failed, 2 if all did."""
+    make_folder(args.out)
     cases = _cases(args)
     model = load_model(args.model)
     start = time.perf_counter()

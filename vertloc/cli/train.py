@@ -10,6 +10,7 @@ from vertloc.cli.console import progress_bar, say
 from vertloc.cohorts.case import Case
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.config import Config, read_config
+from vertloc.io.outputs import make_folder, prepare_file
 from vertloc.model import save_model
 from vertloc.training import n_training_steps, train
 
@@ -17,11 +18,14 @@ from vertloc.training import n_training_steps, train
 def run(args: Namespace) -> int:
     """Train and save."""
     config = chosen_config(args)
+    prepare_file(args.out)
+    if args.cache is not None:
+        make_folder(args.cache)
     cases = _cases(args)
     names = [path.name for path in args.folds] or [args.data.resolve().name]
     start = time.perf_counter()
     with progress_bar(args, n_training_steps(len(cases), config), "step") as step:
-        model = train(cases, config, args.seed, args.n_jobs, names, step)
+        model = train(cases, config, args.seed, args.n_jobs, names, step, args.cache)
     save_model(model, args.out)
     seconds = time.perf_counter() - start
     seen = model.provenance

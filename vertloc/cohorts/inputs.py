@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertloc.cohorts.case import Case
-from vertloc.cohorts.layout import patient_of
+from vertloc.cohorts.layout import files_below, patient_of
 from vertloc.errors import CohortError
 from vertloc.io.images import is_image_path, scan_name
 
@@ -15,14 +15,15 @@ from vertloc.io.images import is_image_path, scan_name
 def cases_from_inputs(inputs: Sequence[Path]) -> list[Case]:
     """Make a case of every image file, and of every image below every folder, sorted inside a folder.
 
-    Raises CohortError, listing all problems: an input that does not exist, a folder without an image, two images whose
-    results would have the same name.
+    The name of a scan is that of the file as given, not of what a link points to: data stores keep their files under
+    other names. Raises CohortError, listing all problems: an input that does not exist, a folder without an image, two
+    images whose results would have the same name.
     """
     problems: list[str] = []
     images: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.is_file() and is_image_path(p))
+            below = sorted(p for p in files_below(path) if is_image_path(p))
             if not below:
                 problems.append(f"{path}: no image found in this folder or below")
             images += below
@@ -31,7 +32,7 @@ def cases_from_inputs(inputs: Sequence[Path]) -> list[Case]:
             images.append(path)
         else:
             problems.append(f"{path}: no such file or folder")
-    images = list(dict.fromkeys(path.resolve() for path in images))
+    images = list(dict.fromkeys(path.parent.resolve() / path.name for path in images))
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         by_name[scan_name(path)].append(path)

@@ -47,7 +47,7 @@ def find_scans(data: Path) -> dict[str, ScanFiles]:
         raise CohortError(f"{data}: expected a data folder, got {'a file' if data.exists() else 'nothing there'}")
     images: dict[str, list[Path]] = defaultdict(list)
     landmarks: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(data):
+    for path in files_below(data):
         if is_image_path(path):
             images[scan_name(path)].append(path)
         elif path.suffix.lower() == ".lml":
@@ -69,15 +69,16 @@ def patient_of(image: Path) -> str:
     return scan_name(image)
 
 
-def _files(data: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
+    """List the files below a folder, through links too; names starting with a dot are passed over."""
     found: list[Path] = []
     visited: set[str] = set()
-    for folder, subfolders, names in os.walk(data, followlinks=True):
-        real = os.path.realpath(folder)
+    for below, subfolders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(below)
         if real in visited:  # a link back up, or a second way to the same folder
             subfolders.clear()
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [Path(folder) / name for name in names if not name.startswith(".")]
+        found += [Path(below) / name for name in names if not name.startswith(".")]
     return found

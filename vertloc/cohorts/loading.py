@@ -17,14 +17,15 @@ from vertloc.io.images import read_grid
 from vertloc.io.lml import read_lml
 
 
-def load_cohort(data: Path, fold_file: Path | None = None, need_lml: bool = True) -> Cohort:
+def load_cohort(data: Path | str, fold_file: Path | str | None = None, need_lml: bool = True) -> Cohort:
     """Find the scans of a fold file, or all scans of a folder, and check their headers and annotations.
 
     need_lml : a scan without a readable annotation is a problem; else annotations are not looked at, only paired
     Raises CohortError that lists every problem, a line each.
     """
+    data = Path(data)
     if fold_file is not None:
-        return load_folds(data, [fold_file], need_lml)[0]
+        return load_folds(data, [Path(fold_file)], need_lml)[0]
     found = find_scans(data)
     problems: list[str] = []
     wanted = [files for files in found.values() if files.images or need_lml]

@@ -80,6 +80,14 @@ def read_grid(path: str | Path) -> Grid:
     return grid or _grid_from_simpleitk(path, header)
 
 
+def image_files(path: str | Path) -> tuple[Path, ...]:
+    """Return the files of an image: itself, and the file with its voxels if that is another one. Raises ImageError."""
+    path = Path(path)
+    with _system_errors_as_image_errors(path):
+        header, _ = _checked_header(path)
+    return tuple(dict.fromkeys((path, header.data_path)))
+
+
 def volume_from_sitk(image: Any, name: str = "") -> Volume:
     """Turn a SimpleITK image into a Volume that owns its voxels; later changes of the image do not show.
 

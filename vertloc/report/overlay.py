@@ -8,11 +8,13 @@ two points of the same name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from vertloc.centroids import Centroids
+from vertloc.errors import OutputError
 from vertloc.evaluation.matching import Point, ScanScore, score_scan
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.report.marks import Mark, marks_of
@@ -53,6 +55,12 @@ def draw_overlay(
     curve = spine_curve(true.points_mm if true is not None and len(true) else found.points_mm, volume.grid)
     views = _views(volume, curve, marks)
     write_bytes_atomically(Path(path), page_png(views, marks, title, _headline(found, score)))
+
+
+def check_can_draw() -> None:
+    """Raise OutputError if matplotlib, an optional part of the installation, is not there."""
+    if find_spec("matplotlib") is None:
+        raise OutputError("pictures need matplotlib; install it with: pip install 'vertloc[plots]'")
 
 
 def _views(volume: Volume, curve: SpineCurve, marks: Sequence[Mark]) -> list[View]:

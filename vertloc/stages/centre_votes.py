@@ -136,6 +136,8 @@ def _modes(cells: NDArray[np.float64], low: NDArray[np.float64], settings: Centr
         if all(((modes[i] - modes[j]) ** 2).sum() >= settings.merge_mm**2 for j in kept):
             kept.append(int(i))
     modes, density = modes[kept], density[kept]
+    if not kept:  # every vote fell past the cells
+        return Centres(modes, density)
     # The upper quartile of the sixteen highest modes: a scan's typical vertebra, robust to one over-bright mode.
     height = np.minimum(density / np.percentile(density[:16], 75), 1.0)
     high = height >= settings.smallest_height

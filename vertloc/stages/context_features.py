@@ -55,6 +55,8 @@ class ContextFeatureSettings:
             )
         if self.outside not in ("replicate", "constant"):
             raise ValueError(f"outside must be 'replicate' or 'constant', got {self.outside!r}")
+        if not -4096 <= self.outside_hu <= 16384:
+            raise ValueError(f"outside_hu must lie on the CT scale, -4096 to 16384, got {self.outside_hu}")
 
     @property
     def reach_mm(self) -> float:
@@ -154,12 +156,14 @@ def box_corners(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Turn features into flat corner offsets for one integral image.
 
+    Boxes are shifted, and if need be cut, to stay within the image's padding.
     returns : corners (F, 16) int64 and scales (F, 2) float32 as `kernels.boxes.box_features` wants them
     """
-    size = np.maximum(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1).astype(np.int64)
+    # A scaled or crafted pool may reach past the padding, where no memory is.
+    reach = image.pad
+    size = np.clip(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1, 2 * reach + 1).astype(np.int64)
     centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
     low = np.rint(centre - (size - 1) / 2).astype(np.int64)
-    reach = image.pad
     low = np.clip(low, -reach, reach + 1 - size)
     high = low + size
     height, width = image.sums.shape[1:]

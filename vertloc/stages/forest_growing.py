@@ -1,7 +1,7 @@
 """Labelled samples -> a forest: scikit-learn grows the trees, flat arrays keep them.
 
-Every tree has its own pool of context features and its own patients, which makes the trees differ at bounded memory:
-only the feature matrices of the trees that grow at the same time exist.
+By default every tree has its own pool of context features and its own patients, which makes the trees differ at bounded
+memory: only the feature matrices of the trees that grow at the same time exist.
 
 A tree of the classification forest is grown on labels drawn from the soft labels; its leaves then hold the mean soft
 label of all samples that fall into them. A tree of the centre forest is grown on the displacement to the nearest
@@ -10,13 +10,14 @@ centroid; its leaves hold the mean displacement and how sure it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vertloc.errors import TrainingError
 from vertloc.kernels.jit import run_pieces
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
@@ -31,6 +32,7 @@ from vertloc.stages.forest import FlatForest, flatten_tree, join_forests
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
 
 Thresholds = Literal["random", "best"]
+PoolRule = Literal["per_tree", "shared"]
 
 _SURE_DEVIATION_MM = 2.0
 
@@ -42,16 +44,18 @@ class ForestSettings:
     n_trees : number of trees
     max_depth : deepest level of a leaf
     min_samples_leaf : fewest samples in a leaf
-    features_per_tree : size of a tree's own feature pool
+    features_per_tree : size of a feature pool
+    pool : "per_tree" (every tree draws its own pool: variety at bounded memory) or "shared" (one pool for all trees)
     features_per_node : how many of them compete at a node
     thresholds : "random" (one random threshold a feature, extremely randomised trees) or "best" (all thresholds)
     patient_share : share of the patients that a tree sees; the others are its out-of-bag patients
     """
 
-    n_trees: int = 30
+    n_trees: int = 20
     max_depth: int = 24
     min_samples_leaf: int = 4
     features_per_tree: int = 400
+    pool: PoolRule = "per_tree"
     features_per_node: int = 60
     thresholds: Thresholds = "random"
     patient_share: float = 0.75
@@ -68,23 +72,17 @@ class ForestSettings:
                 raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
         if self.thresholds not in ("random", "best"):
             raise ValueError(f"thresholds must be 'random' or 'best', got {self.thresholds!r}")
+        if self.pool not in ("per_tree", "shared"):
+            raise ValueError(f"pool must be 'per_tree' or 'shared', got {self.pool!r}")
         if not 0 < self.patient_share <= 1:
             raise ValueError(f"patient_share must lie between 0 and 1, got {self.patient_share}")
 
 
-@dataclass(frozen=True, eq=False)
-class GrownForest:
-    """A forest and who trained it.
-
-    seen : (trees, scans) bool, whether a tree was trained on a scan's patient
-    """
-
-    forest: FlatForest
-    seen: NDArray[np.bool_]
-
-
 TreeMaker = Callable[[NDArray[np.float32], NDArray[np.float32], FeaturePool, np.random.Generator], FlatForest]
 """From (n, F) feature values, (n, K) targets, the pool and a generator to one tree."""
+
+FeatureSource = Callable[[Sequence[int], np.random.Generator], tuple[FeaturePool, NDArray[np.float32]]]
+"""From the rows of a tree's scans and its generator to its pool and the (n, F) feature values of all their samples."""
 
 
 def grow_classification_forest(
@@ -96,7 +94,7 @@ def grow_classification_forest(
     seed: np.random.SeedSequence,
     n_threads: int = 1,
     on_tree: Callable[[], None] | None = None,
-) -> GrownForest:
+) -> FlatForest:
     """Grow a forest that tells which vertebra a voxel belongs to; leaves are (27,) class distributions.
 
     samples : one per scan; weights : (27,) from `class_weights`; on_tree : called after each tree
@@ -120,7 +118,7 @@ def grow_centre_forest(
     seed: np.random.SeedSequence,
     n_threads: int = 1,
     on_tree: Callable[[], None] | None = None,
-) -> GrownForest:
+) -> FlatForest:
     """Grow a forest that tells where the nearest centroid is; leaves are (4,): mean displacement (x, y, z) mm, weight.
 
     The weight of a leaf's vote is (1 + mean squared deviation per axis of its samples / (2 mm)^2)^-2: unsure leaves
@@ -147,26 +145,60 @@ def _grow(
     seed: np.random.SeedSequence,
     n_threads: int,
     on_tree: Callable[[], None] | None,
-) -> GrownForest:
-    """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads."""
-    patients = sorted({scan.patient for scan in scans})
-    seeds = seed.spawn(settings.n_trees)
+) -> FlatForest:
+    """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads.
 
-    def grow(tree: int) -> tuple[FlatForest, NDArray[np.bool_]]:
+    Raises TrainingError if no scan has any sample.
+    """
+    if not any(len(index) for index in indices):
+        raise TrainingError(f"none of the {len(scans)} training scans has a voxel to learn from")
+    pool_seed, *seeds = seed.spawn(settings.n_trees + 1)
+    features_of = _feature_source(scans, indices, feature_settings, settings, pool_seed, n_threads)
+
+    def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(seeds[tree])
-        n_seen = max(1, round(settings.patient_share * len(patients)))
-        chosen = {patients[i] for i in rng.choice(len(patients), n_seen, replace=False)}
-        seen = np.array([scan.patient in chosen for scan in scans])
-        pool = draw_feature_pool(settings.features_per_tree, feature_settings, rng)
-        rows = [i for i in range(len(scans)) if seen[i]]
-        values = np.concatenate([_sample_features(scans[i], indices[i], pool, feature_settings) for i in rows])
+        rows = scans_of_some_patients(scans, indices, settings.patient_share, rng)
+        pool, values = features_of(rows, rng)
         grown = make(values, np.concatenate([targets[i] for i in rows]), pool, rng)
         if on_tree is not None:
             on_tree()
-        return grown, seen
+        return grown
 
-    grown = run_pieces(grow, settings.n_trees, n_threads)
-    return GrownForest(join_forests([tree for tree, _ in grown]), np.stack([seen for _, seen in grown]))
+    return join_forests(run_pieces(grow, settings.n_trees, n_threads))
+
+
+def scans_of_some_patients(
+    scans: Sequence[TrainingScan], samples: Sequence[Sized], share: float, rng: np.random.Generator
+) -> list[int]:
+    """Choose a share of the patients that have samples, at least one, and return the rows of all their scans."""
+    patients = sorted({scan.patient for scan, own in zip(scans, samples, strict=True) if len(own)})
+    n_chosen = max(1, round(share * len(patients)))
+    chosen = {patients[i] for i in rng.choice(len(patients), n_chosen, replace=False)}
+    return [i for i, scan in enumerate(scans) if scan.patient in chosen]
+
+
+def _feature_source(
+    scans: Sequence[TrainingScan],
+    indices: Sequence[NDArray[np.int64]],
+    feature_settings: ContextFeatureSettings,
+    settings: ForestSettings,
+    pool_seed: np.random.SeedSequence,
+    n_threads: int,
+) -> FeatureSource:
+    """Return what gives a tree its pool and the feature values of its scans; a shared pool is evaluated here, once."""
+    n_features = settings.features_per_tree
+    if settings.pool == "shared":
+        shared = draw_feature_pool(n_features, feature_settings, np.random.default_rng(pool_seed))
+        parts = run_pieces(
+            lambda i: _sample_features(scans[i], indices[i], shared, feature_settings), len(scans), n_threads
+        )
+        return lambda rows, _: (shared, np.concatenate([parts[i] for i in rows]))
+
+    def own_pool(rows: Sequence[int], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.float32]]:
+        pool = draw_feature_pool(n_features, feature_settings, rng)
+        return pool, np.concatenate([_sample_features(scans[i], indices[i], pool, feature_settings) for i in rows])
+
+    return own_pool
 
 
 def _sample_features(

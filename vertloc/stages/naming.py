@@ -28,7 +28,7 @@ from vertloc.stages.context_features import (
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import FlatForest, forest_sums, join_forests
-from vertloc.stages.forest_growing import ForestSettings, grow_classification_tree
+from vertloc.stages.forest_growing import ForestSettings, grow_classification_tree, scans_of_some_patients
 from vertloc.stages.naming_samples import NamingSampleSettings, NamingView, draw_naming_views
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
@@ -114,19 +114,21 @@ def grow_naming_forest(
 
     def sample(i: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         views = draw_naming_views(scans[i], shape, sample_settings, np.random.default_rng(scan_seeds[i]))
-        values = [_view_features(view, pool, feature_settings) for view in views]
-        return np.concatenate(values), np.concatenate([view.classes for view in views])
+        # A scan without any of the 26 vertebrae has no view.
+        values = [np.empty((0, len(pool)), np.float32), *(_view_features(v, pool, feature_settings) for v in views)]
+        return np.concatenate(values), np.concatenate([np.empty(0, np.uint8), *(view.classes for view in views)])
 
     parts = run_pieces(sample, len(scans), n_threads)
-    values = np.concatenate([part[0] for part in parts])
-    classes = np.concatenate([part[1] for part in parts])
-    del parts
-    mass = np.eye(N_CLASSES, dtype=np.float32)[classes] * _balance(classes, settings.balance)
+    values, classes = [part[0] for part in parts], [part[1] for part in parts]
+    class_weights = _balance(np.concatenate(classes), settings.balance)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(tree_seeds[tree])
         columns = rng.choice(len(pool), min(forest_settings.features_per_tree, len(pool)), replace=False)
-        own = grow_classification_tree(values[:, columns], mass, pool.some(columns), forest_settings, rng)
+        rows = scans_of_some_patients(scans, classes, forest_settings.patient_share, rng)
+        own_values = np.concatenate([values[i][:, columns] for i in rows])
+        mass = np.eye(N_CLASSES, dtype=np.float32)[np.concatenate([classes[i] for i in rows])] * class_weights
+        own = grow_classification_tree(own_values, mass, pool.some(columns), forest_settings, rng)
         if on_tree is not None:
             on_tree()
         return own.with_features(columns[own.features].astype(np.int32), pool)

@@ -50,8 +50,8 @@ class NamingSampleSettings:
             ("samples_per_vertebra", 1, 1000),
             ("scatter_mm", 0, 20),
             ("negatives_per_view", 0, 1000),
-            ("negative_from_mm", 0, self.negative_near_mm),
             ("negative_near_mm", 0, 100),
+            ("negative_from_mm", 0, self.negative_near_mm),
             ("tilt_degrees", 0, 45),
             ("scale_deviation", 0, 0.5),
         ):

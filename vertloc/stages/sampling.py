@@ -37,9 +37,9 @@ class SamplingSettings:
     """
 
     foreground_per_scan: int = 3000
-    background_per_scan: int = 2500
+    background_per_scan: int = 1500
     foreground_from: float = 0.2
-    centres_per_scan: int = 4000
+    centres_per_scan: int = 3000
     centre_reach_mm: float = 18.0
     balance: float = 0.7
     background_weight: float = 0.6

@@ -7,7 +7,8 @@ score is a sum over its members and links:
   + sum_links    log N(displacement; mean, covariance of this pair) + link_bonus  - gap_cost * vertebrae left out
 
 The best chain is found by dynamic programming over candidates in rank order (Viterbi); the sums over all chains give
-each member's marginal probability (forward-backward), which is its confidence.
+each member's marginal probability (forward-backward), which is its confidence. Evidence from one scan errs together,
+more than a sum of logarithms believes; for the confidence it counts only in part.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class ShapeSettings:
     link_bonus : what a link of average shape earns; keeps chains together
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
+    confidence_weight : share of the evidence that counts for the confidence
+    smallest_confidence : a member of the chain less probable than this is left out
     """
 
     use_chain: bool = True
@@ -43,6 +46,8 @@ class ShapeSettings:
     link_bonus: float = 10.0
     gap_cost: float = 4.0
     longest_gap: int = 1
+    confidence_weight: float = 0.5
+    smallest_confidence: float = 0.2
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -52,6 +57,8 @@ class ShapeSettings:
             ("link_bonus", -100, 100),
             ("gap_cost", 0, 100),
             ("longest_gap", 0, 5),
+            ("confidence_weight", 0, 1),
+            ("smallest_confidence", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
@@ -88,7 +95,8 @@ def label_chain(
         return _each_on_its_own(candidates, evidence)
     links = _link_scores(candidates, shape, settings)
     chain = _best_chain(evidence, links)
-    marginal = _marginals(evidence, links)
+    marginal = _marginals(settings.confidence_weight * evidence, links)
+    chain = chain[marginal[chain] >= settings.smallest_confidence]
     centroids = Centroids(tuple(VERTEBRAE[r] for r in candidates.rank[chain]), candidates.points_mm[chain], "world")
     return Labelling(centroids, chain, marginal[chain])
 

@@ -1,0 +1,99 @@
+import argparse
+import re
+import shlex
+
+import pytest
+
+import vertloc
+from vertloc.cli.arguments import make_parser
+
+COMMANDS = ("train", "predict", "evaluate", "study", "phantom", "info")
+
+
+def help_of(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args([*arguments, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args(arguments)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_the_parser_has_the_promised_commands():
+    (commands,) = [a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    assert tuple(commands.choices) == COMMANDS
+
+
+def test_the_overview_names_every_command_and_where_to_begin(capsys):
+    text = help_of(capsys)
+    for command in COMMANDS:
+        assert re.search(rf"^    {command} +\w", text, re.MULTILINE)
+    assert "vertloc phantom" in text
+    assert "exit codes:" in text
+    assert "vertloc COMMAND --help" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_teaches(capsys, command):
+    text = help_of(capsys, command)
+    assert re.search(rf"^example:\n  vertloc {command} ", text, re.MULTILINE)
+    for code in ("0    all well", "1    some scans failed", "2    nothing could be done", "130  stopped"):
+        assert code in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_says_what_it_is(command):
+    (commands,) = [a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    for action in commands.choices[command]._actions:
+        assert action.help, f"{command} {action.dest}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_the_help_are_valid_command_lines(capsys, command):
+    lines = re.findall(r"^  vertloc (.+)$", help_of(capsys, command), re.MULTILINE)
+    assert lines
+    for line in lines:
+        assert make_parser().parse_args(shlex.split(line)).command == command
+
+
+def test_the_examples_of_the_overview_are_valid_command_lines(capsys):
+    lines = re.findall(r"^  vertloc (.+)$", help_of(capsys), re.MULTILINE)
+    assert [make_parser().parse_args(shlex.split(line)).command for line in lines] == ["phantom", "study"]
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"vertloc {vertloc.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("locate",), "invalid choice: 'locate'"),
+        (("train",), "--data, --out"),
+        (("predict", "x.mhd"), "--model, --out"),
+        (("evaluate", "--truth", "a"), "--pred"),
+        (("study", "--data", "d", "--folds", "only-one.txt", "--out", "o"), "--folds: expected 2 arguments"),
+        (("info",), "MODEL"),
+        (("train", "--data", "d", "--out", "m", "--n-jobs", "0"), "expected a whole number of at least 1, got '0'"),
+        (("train", "--data", "d", "--out", "m", "--n-jobs", "two"), "expected a whole number, got 'two'"),
+        (("train", "--data", "d", "--out", "m", "--seed", "-1"), "expected a whole number of at least 0, got '-1'"),
+        (("phantom", "--out", "o", "--patients", "0"), "expected a whole number of at least 1, got '0'"),
+        (("predict", "--model", "m", "--out", "o", "--frame", "ras", "x"), "invalid choice: 'ras'"),
+        (("predict", "--model", "m", "--out", "o", "--quiet", "--verbose", "x"), "not allowed with argument --quiet"),
+    ],
+)
+def test_wrong_arguments_are_answered_with_the_usage_and_what_is_wrong(capsys, arguments, message):
+    text = refusal(capsys, *arguments)
+    assert text.startswith("usage: vertloc")
+    assert message in text

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vertloc.geometry import Grid
+from vertloc.stages.context_features import (
+    ContextFeatureSettings,
+    FeaturePool,
+    IntegralImage,
+    box_corners,
+    draw_feature_pool,
+    feature_values,
+    join_pools,
+    make_integral_image,
+    padding,
+)
+from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.stages.spine_frame import rotation
+
+
+def volume_of(voxels, spacing=3.0):
+    return IsotropicVolume(voxels.astype(np.int16), Grid(voxels.shape, (spacing,) * 3))
+
+
+def values_at(volume, pool, options, index):
+    image = make_integral_image(volume, options)
+    corners, scales = box_corners(pool, volume.spacing_mm, image)
+    return feature_values(image, image.positions(*np.array(index).reshape(-1, 3).T), corners, scales)
+
+
+def single(offset_mm, size_mm):
+    offset, size = np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.float32)
+    offset[0, 0], size[0, 0] = offset_mm, size_mm
+    return FeaturePool(offset, size)
+
+
+def test_a_pool_has_the_asked_shares_of_kinds_and_keeps_its_ranges():
+    options = ContextFeatureSettings(
+        largest_offset_mm=50, smallest_size_mm=4, largest_size_mm=20, single_share=0.5, local_share=0.2, near_share=0.25
+    )
+    pool = draw_feature_pool(20_000, options, np.random.default_rng(0))
+    is_single = (pool.size_mm[:, 1] == 0).all(axis=1)
+    is_local = (pool.size_mm[:, 1] > 0).all(axis=1) & (pool.size_mm[:, 1] < 0.5).all(axis=1)
+    np.testing.assert_allclose([is_single.mean(), is_local.mean()], [0.5, 0.2], atol=0.015)
+    assert (pool.offset_mm[is_single | is_local, 1] == 0).all()
+    is_two = ~(is_single | is_local)
+    boxes = np.concatenate([pool.size_mm[:, 0], pool.size_mm[is_two, 1]])
+    assert boxes.min() >= 4 * (1 - 1e-6)
+    assert boxes.max() <= 20 * (1 + 1e-6)
+    # Log-uniform: half the edges lie below the geometric mean.
+    np.testing.assert_allclose((boxes < np.sqrt(80)).mean(), 0.5, atol=0.02)
+    assert np.abs(pool.offset_mm).max() <= 50 * (1 + 1e-6)
+    # Half of the near offsets fall below sqrt(1 * 50) mm, and of the uniform ones a share of sqrt(50) / 50.
+    expected = 0.25 * 0.5 + 0.75 * np.sqrt(50) / 50
+    np.testing.assert_allclose((np.abs(pool.offset_mm[:, 0]) < np.sqrt(50)).mean(), expected, atol=0.02)
+
+
+def test_the_same_generator_gives_the_same_pool():
+    pools = [draw_feature_pool(9, ContextFeatureSettings(), np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(pools[0].offset_mm, pools[1].offset_mm)
+    np.testing.assert_array_equal(pools[0].size_mm, pools[1].size_mm)
+    assert (pools[0].offset_mm != pools[2].offset_mm).any()
+
+
+def test_a_feature_measures_millimetres_whatever_the_voxel_size():
+    # The same ramp of intensities, sampled at two spacings, from the same world point.
+    found = []
+    for spacing, n in ((2.0, 61), (6.0, 21)):
+        z, y, x = np.indices((n, n, n)) * spacing - 60
+        volume = volume_of(3 * x + 5 * y - 2 * z, spacing)
+        pool = single((6, -18, 24), (18, 30, 42))
+        found.append(values_at(volume, pool, ContextFeatureSettings(largest_offset_mm=30), [[n // 2] * 3])[0, 0])
+    np.testing.assert_allclose(found, 1000 + 3 * 6 - 5 * 18 - 2 * 24, rtol=1e-5)
+
+
+def test_box_a_minus_the_local_value_reads_the_voxel_itself():
+    voxels = np.random.default_rng(0).integers(-500, 500, (7, 7, 7))
+    pool = single((0, 0, 3), (3, 3, 3))
+    pool.size_mm[0, 1] = 1e-3
+    found = values_at(volume_of(voxels), pool, ContextFeatureSettings(largest_offset_mm=10), [[3, 2, 1], [6, 0, 0]])
+    # Upwards of the topmost voxel lies the topmost voxel again.
+    np.testing.assert_array_equal(found[:, 0], [voxels[4, 2, 1] - voxels[3, 2, 1], 0])
+
+
+@pytest.mark.parametrize(("outside", "expected"), [("replicate", 700 + 1000), ("constant", 0)])
+def test_the_outside_follows_its_rule(outside, expected):
+    options = ContextFeatureSettings(largest_offset_mm=40, outside=outside, outside_hu=-1000)
+    found = values_at(volume_of(np.full((5, 5, 5), 700)), single((40, 0, 0), (9, 9, 9)), options, [[2, 2, 2]])
+    assert found[0, 0] == expected
+
+
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+    spacing=st.sampled_from([0.5, 1.7, 3.0, 20.0]),
+    offset=st.sampled_from([1.0, 9.0, 60.0]),
+    size=st.sampled_from([0.5, 10.0, 60.0]),
+    scale=st.floats(0.2, 4),
+    tilt=st.floats(-1, 1),
+    bend=st.floats(-1, 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_box_leaves_the_padded_image_however_its_frame_is_turned_and_scaled(
+    shape, spacing, offset, size, scale, tilt, bend
+):
+    options = ContextFeatureSettings(largest_offset_mm=offset, smallest_size_mm=0.5, largest_size_mm=size)
+    pool = draw_feature_pool(40, options, np.random.default_rng(0)).transformed(scale * rotation(tilt, bend))
+    assert_inside(pool, shape, spacing, padding(options, spacing))
+
+
+def assert_inside(pool, shape, spacing, pad):
+    """Every corner of every box, seen from the first and the last voxel, is a cell of the integral image."""
+    padded = tuple(n + 2 * pad + 1 for n in shape)
+    image = IntegralImage(np.broadcast_to(np.int32(0), padded), pad, 0)
+    corners, scales = box_corners(pool, spacing, image)
+    for voxel in (np.zeros(3, np.int64), np.array(shape) - 1):
+        at = corners + image.positions(*voxel[:, None]).astype(np.int64)
+        assert at.min() >= 0
+        assert at.max() < np.prod(padded)
+        # No box wraps around a row either: the edges between its corners give its number of voxels.
+        z, y, x = np.unravel_index(at.reshape(-1, 2, 8), padded)
+        voxels = np.prod([np.ptp(axis, axis=2) for axis in (z, y, x)], axis=0)
+        np.testing.assert_allclose(np.where(scales > 0, scales * voxels, 1), 1, rtol=1e-6)
+
+
+def test_the_integral_image_is_as_large_as_the_padding_says():
+    options = ContextFeatureSettings(largest_offset_mm=7, largest_size_mm=10)
+    image = make_integral_image(volume_of(np.zeros((4, 5, 6))), options, 1, 2)
+    pad = padding(options, 3.0)
+    assert pad * 3.0 >= options.reach_mm
+    assert (image.pad, image.z_first, image.sums.shape) == (pad, 1, (3 + 2 * pad, 6 + 2 * pad, 7 + 2 * pad))
+
+
+def test_a_pool_that_reaches_further_than_its_settings_is_cut_at_the_padding():
+    # A crafted model file may hold such a pool; reading past the image would be reading foreign memory.
+    options = ContextFeatureSettings(largest_offset_mm=5, smallest_size_mm=1, largest_size_mm=5)
+    rng = np.random.default_rng(0)
+    offset, size = rng.uniform(-1000, 1000, (200, 2, 3)), rng.uniform(0, 1000, (200, 2, 3))
+    pool = FeaturePool(offset.astype(np.float32), size.astype(np.float32))
+    assert_inside(pool, (3, 2, 4), 3.0, padding(options, 3.0))
+
+
+def test_some_and_join_pick_and_line_up_features():
+    pool = draw_feature_pool(12, ContextFeatureSettings(), np.random.default_rng(0))
+    again = join_pools([pool.some(np.arange(5)), pool.some(np.arange(5, 12))])
+    np.testing.assert_array_equal(again.offset_mm, pool.offset_mm)
+    np.testing.assert_array_equal(again.size_mm, pool.size_mm)
+    assert len(pool.some(np.array([3, 3]))) == 2
+
+
+def test_a_transformed_pool_has_turned_offsets_and_scaled_sizes():
+    pool = draw_feature_pool(6, ContextFeatureSettings(), np.random.default_rng(0))
+    matrix = 1.2 * rotation(0.3, -0.2) @ np.diag([-1.0, 1.0, 1.0])
+    turned = pool.transformed(matrix)
+    for k in range(6):
+        for box in range(2):
+            np.testing.assert_allclose(turned.offset_mm[k, box], matrix @ pool.offset_mm[k, box], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(turned.size_mm, 1.2 * pool.size_mm, rtol=1e-6)
+    # No box B stays no box B.
+    np.testing.assert_array_equal(turned.size_mm == 0, pool.size_mm == 0)
+    same = pool.transformed(np.eye(3))
+    np.testing.assert_array_equal(same.offset_mm, pool.offset_mm)
+    np.testing.assert_allclose(same.size_mm, pool.size_mm, rtol=1e-6)
+
+
+def test_slabs_read_the_same_values_as_the_whole_image():
+    voxels = np.random.default_rng(0).integers(-1000, 1500, (20, 6, 7))
+    volume, options = volume_of(voxels), ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12)
+    pool = draw_feature_pool(15, options, np.random.default_rng(1))
+    whole = values_at(volume, pool, options, [[9, 3, 2], [11, 0, 6]])
+    image = make_integral_image(volume, options, 9, 3)
+    corners, scales = box_corners(pool, 3.0, image)
+    positions = image.positions(np.array([9, 11]), np.array([3, 0]), np.array([2, 6]))
+    np.testing.assert_array_equal(feature_values(image, positions, corners, scales), whole)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"largest_offset_mm": 0},
+        {"smallest_size_mm": 50},
+        {"largest_size_mm": 300},
+        {"single_share": 0.9, "local_share": 0.2},
+        {"near_share": -0.1},
+        {"outside": "mirror"},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ContextFeatureSettings(**wrong)

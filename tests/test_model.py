@@ -1,0 +1,502 @@
+import dataclasses
+import hashlib
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from vertloc.errors import ModelError
+from vertloc.localization import localize
+from vertloc.model import load_model, save_model
+from vertloc.vertebrae import VERTEBRAE
+
+HEADER = "header.json"
+
+
+@pytest.fixture(scope="module")
+def saved(toy_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "toy.npz"
+    save_model(toy_model, path)
+    return path
+
+
+class Parts:
+    """A model file taken apart; put together again, its checksums are right unless a test spoils them."""
+
+    def __init__(self, path):
+        with zipfile.ZipFile(path) as archive:
+            self.members = {name: archive.read(name) for name in archive.namelist()}
+        self.header = json.loads(self.members.pop(HEADER))
+
+    def __getitem__(self, name):
+        return np.load(io.BytesIO(self.members[f"{name}.npy"]), allow_pickle=False)
+
+    def __setitem__(self, name, array):
+        self.raw(name, npy(array))
+        self.header["sha256"][name] = checksum(array)
+
+    def raw(self, name, data):
+        self.members[f"{name}.npy"] = data
+
+    def edit(self, name, index, value):
+        array = self[name].copy()
+        array[index] = value
+        self[name] = array
+
+    def write(self, path, compression=zipfile.ZIP_STORED):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr(HEADER, json.dumps(self.header))
+            for name, data in self.members.items():
+                archive.writestr(name, data)
+        return path
+
+
+def npy(array):
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
+    return out.getvalue()
+
+
+def checksum(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+@pytest.fixture
+def parts(saved):
+    return Parts(saved)
+
+
+def refusal(path):
+    with pytest.raises(ModelError) as error:
+        load_model(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def arrays_of(model):
+    for forest in (model.classifier, model.centre_forest, model.naming_forest):
+        yield from (forest.roots, forest.children, forest.features, forest.thresholds, forest.leaf_values)
+        yield from (forest.pool.offset_mm, forest.pool.size_mm)
+    yield from (model.shape.mean_mm, model.shape.covariance_mm2)
+
+
+# Round trip
+
+
+def test_a_model_comes_back_with_the_same_arrays_settings_and_provenance(toy_model, saved):
+    loaded = load_model(saved)
+    assert loaded.config == toy_model.config
+    assert loaded.provenance == toy_model.provenance
+    for before, after in zip(arrays_of(toy_model), arrays_of(loaded), strict=True):
+        np.testing.assert_array_equal(after, before, strict=True)
+
+
+def test_a_loaded_model_predicts_the_same_to_the_last_bit(toy_model, toy_scans, saved):
+    before = localize(toy_scans[5].volume, toy_model)
+    after = localize(toy_scans[5].volume, load_model(saved))
+    assert after.labels == before.labels
+    assert len(before.labels) > 3
+    for name in ("confidence", "density"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    np.testing.assert_array_equal(after.world.points_mm, before.world.points_mm)
+
+
+def test_the_same_model_gives_the_same_bytes(toy_model, saved, tmp_path):
+    save_model(toy_model, tmp_path / "a.npz")
+    save_model(load_model(saved), tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() == saved.read_bytes()
+
+
+def test_a_model_without_the_optional_forests_comes_back_without_them(toy_model, tmp_path):
+    config = dataclasses.replace(
+        toy_model.config,
+        centre_votes=dataclasses.replace(toy_model.config.centre_votes, use_votes=False),
+        naming=dataclasses.replace(toy_model.config.naming, use_naming=False),
+    )
+    plain = dataclasses.replace(toy_model, config=config, centre_forest=None, naming_forest=None)
+    save_model(plain, tmp_path / "plain.npz")
+    loaded = load_model(tmp_path / "plain.npz")
+    assert loaded.centre_forest is None
+    assert loaded.naming_forest is None
+
+
+def test_other_programs_can_read_the_arrays_without_pickle(saved, toy_model):
+    with np.load(saved, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["classifier/leaf_values"], toy_model.classifier.leaf_values)
+
+
+def test_the_rewriting_of_these_tests_alone_spoils_nothing(parts, tmp_path, toy_model):
+    assert load_model(parts.write(tmp_path / "same.npz")).provenance == toy_model.provenance
+
+
+# What is no model file
+
+
+def test_a_missing_file_and_a_folder_are_said_to_be_so(tmp_path):
+    assert refusal(tmp_path / "none.npz") == "cannot be read: No such file or directory"
+    assert refusal(tmp_path) == "expected a model file, got a folder"
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04", b"\x80\x04N.", bytes(10_000)])
+def test_what_is_no_zip_is_no_model(tmp_path, data):
+    path = tmp_path / "m.npz"
+    path.write_bytes(data)
+    assert "not a model file, or a damaged one" in refusal(path)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.1, 0.5, 0.9, 0.9999])
+def test_a_truncated_file_is_refused(tmp_path, saved, share):
+    data = saved.read_bytes()
+    path = tmp_path / "m.npz"
+    path.write_bytes(data[: int(share * len(data))])
+    assert "not a model file, or a damaged one" in refusal(path)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "m.npz", a=np.zeros(3))
+    assert refusal(tmp_path / "m.npz") == "no header.json inside; not a vertloc model"
+
+
+@pytest.mark.parametrize("header", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"nul"])
+def test_a_header_that_is_not_json_is_refused(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr(HEADER, header)
+    assert "the header is not JSON" in refusal(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize("header", [b"[]", b"3", b"null", b"{}", b'{"format": "other"}'])
+def test_a_header_of_something_else_is_refused(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr(HEADER, header)
+    assert refusal(tmp_path / "m.npz") == "the header does not describe a vertloc model"
+
+
+def test_a_huge_header_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        archive.writestr(HEADER, b" " * 4_000_001)
+    assert refusal(tmp_path / "m.npz") == "the header is larger than 4000000 bytes"
+
+
+# A header that does not fit
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, True, [1]])
+def test_another_format_version_is_refused(parts, tmp_path, version):
+    parts.header["format_version"] = version
+    assert f"format version {version!r}, this vertloc reads 1" in refusal(parts.write(tmp_path / "m.npz"))
+
+
+@pytest.mark.parametrize("labels", [list(VERTEBRAE[::-1]), list(VERTEBRAE[1:]), [], None, "C1"])
+def test_another_label_table_is_refused(parts, tmp_path, labels):
+    parts.header["labels"] = labels
+    assert refusal(parts.write(tmp_path / "m.npz")) == "the label table differs from C1 ... S2"
+
+
+def test_a_wrong_checksum_is_refused(parts, tmp_path):
+    parts.header["sha256"]["naming/thresholds"] = "0" * 64
+    message = refusal(parts.write(tmp_path / "m.npz"))
+    assert message == "naming/thresholds is damaged: its checksum differs from the header's"
+
+
+@pytest.mark.parametrize("checksums", [None, [], "x", {}])
+def test_missing_checksums_are_refused(parts, tmp_path, checksums):
+    parts.header["sha256"] = checksums
+    assert "checksum" in refusal(parts.write(tmp_path / "m.npz"))
+
+
+@pytest.mark.parametrize("key", ["config", "provenance", "labels", "sha256", "format", "format_version"])
+@pytest.mark.parametrize("value", ["absent", None, 3, "x", [], {}, [[]], {"a": 1}])
+def test_every_part_of_the_header_must_be_there_and_of_its_kind(parts, tmp_path, key, value):
+    if value == "absent":
+        del parts.header[key]
+    else:
+        parts.header[key] = value
+    assert refusal(parts.write(tmp_path / "m.npz"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", float("inf")),
+        ("seed", "0"),
+        ("n_scans", 2.5),
+        ("n_patients", None),
+        ("folds", "fold1"),
+        ("folds", [1]),
+        ("labels", []),
+        ("labels", {"L1": "many"}),
+        ("vertloc", 1),
+        ("vertloc", ["0.1"]),
+    ],
+)
+def test_a_garbled_provenance_names_its_field(parts, tmp_path, key, value):
+    parts.header["provenance"][key] = value
+    assert f"provenance.{key}" in refusal(parts.write(tmp_path / "m.npz"))
+
+
+def test_an_unknown_setting_names_the_nearest_known_one(parts, tmp_path):
+    parts.header["config"]["forest"]["n_tree"] = 3
+    message = refusal(parts.write(tmp_path / "m.npz"))
+    assert message == "its configuration: forest.n_tree: unknown key; the nearest known one is forest.n_trees"
+
+
+def test_a_setting_that_is_left_out_is_refused_since_another_version_may_have_another_default(parts, tmp_path):
+    del parts.header["config"]["forest"]["n_trees"]
+    assert refusal(parts.write(tmp_path / "m.npz")) == "its configuration leaves settings out; train the model again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocess.spacing_mm": 0.5, "features.largest_offset_mm": 400.0}, "features: largest_offset_mm + "),
+        ({"preprocess.spacing_mm": 0.01}, "spacing_mm must lie within 0.5 and 20"),
+        ({"naming_features.largest_offset_mm": 1e9}, "largest_offset_mm must lie within 1 and 400"),
+        ({"naming_features.largest_size_mm": float("inf")}, "largest_size_mm"),
+        ({"features.outside_hu": float("nan")}, "outside_hu"),
+        ({"preprocess.spacing_mm": 0.9, "centre_features.largest_size_mm": 200.0}, "too many voxels"),
+    ],
+)
+def test_settings_that_would_exhaust_the_memory_are_refused(parts, tmp_path, changes, message):
+    for key, value in changes.items():
+        section, name = key.split(".")
+        parts.header["config"][section][name] = value
+    assert message in refusal(parts.write(tmp_path / "m.npz"))
+
+
+# Arrays that do not fit
+
+
+def test_every_array_must_be_there(parts, tmp_path):
+    for name in list(parts.header["sha256"]):
+        data = parts.members.pop(f"{name}.npy")
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{name} is missing"
+        parts.members[f"{name}.npy"] = data
+
+
+def test_every_array_must_have_its_type_and_shape(parts, tmp_path):
+    for name in list(parts.header["sha256"]):
+        right = parts[name]
+        other = np.float32 if right.dtype != np.float32 else np.float64
+        for wrong in (right.astype(other), right[None], right[..., :0], right[:-1], right.reshape(-1)[:0]):
+            if wrong.shape == right.shape[:1] and wrong.dtype == right.dtype:
+                continue
+            parts[name] = wrong
+            assert name.partition("/")[0] in refusal(parts.write(tmp_path / "m.npz"))
+        parts[name] = right
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_number_may_be_infinite_or_none(parts, tmp_path, value):
+    for name in list(parts.header["sha256"]):
+        right = parts[name]
+        if right.dtype.kind == "f":
+            parts.edit(name, (-1,) * right.ndim, value)
+            assert refusal(parts.write(tmp_path / "m.npz")) == f"{name}: holds values that are not finite"
+            parts[name] = right
+
+
+@pytest.mark.parametrize("prefix", ["classifier", "centres", "naming"])
+class TestEveryForest:
+    def inner(self, parts, prefix):
+        return np.flatnonzero(parts[f"{prefix}/children"][:, 0] >= 0)
+
+    def leaf(self, parts, prefix):
+        return np.flatnonzero(parts[f"{prefix}/children"][:, 0] < 0)
+
+    def test_features_lie_in_the_pool(self, parts, tmp_path, prefix):
+        for value in (-1, len(parts[f"{prefix}/offset_mm"]), 2**31 - 1):
+            parts.edit(f"{prefix}/features", self.inner(parts, prefix)[1], value)
+            assert "names a feature that is not in the pool" in refusal(parts.write(tmp_path / "m.npz"))
+
+    def test_an_empty_pool_has_no_feature_zero_either(self, parts, tmp_path, prefix):
+        for name, dtype in (("offset_mm", np.float32), ("size_mm", np.float32)):
+            parts[f"{prefix}/{name}"] = np.empty((0, 2, 3), dtype)
+        parts[f"{prefix}/features"] = np.zeros_like(parts[f"{prefix}/features"])
+        assert prefix in refusal(parts.write(tmp_path / "m.npz"))
+
+    def test_leaves_name_rows_that_exist(self, parts, tmp_path, prefix):
+        for value in (-1, len(parts[f"{prefix}/leaf_values"]), 2**31 - 1):
+            parts.edit(f"{prefix}/children", (self.leaf(parts, prefix)[-1], 1), value)
+            assert "a leaf names a row that does not exist" in refusal(parts.write(tmp_path / "m.npz"))
+
+    def test_children_come_after_their_parents_inside_their_tree(self, parts, tmp_path, prefix):
+        node, n_nodes = self.inner(parts, prefix)[3], len(parts[f"{prefix}/children"])
+        right = parts[f"{prefix}/children"]
+        first_tree_ends = parts[f"{prefix}/roots"][1]
+        assert node < first_tree_ends < n_nodes
+        for value in (0, node, node - 1, first_tree_ends, n_nodes, 2**31 - 1):
+            for side in (0, 1):
+                parts.edit(f"{prefix}/children", (node, side), value)
+                assert "does not come after its parent" in refusal(parts.write(tmp_path / "m.npz"))
+                parts[f"{prefix}/children"] = right
+
+    def test_a_node_has_one_parent(self, parts, tmp_path, prefix):
+        node = self.inner(parts, prefix)[0]
+        left, _ = parts[f"{prefix}/children"][node]
+        parts.edit(f"{prefix}/children", (node, 1), left)
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: a node has two parents or none"
+
+    def test_a_node_that_no_walk_can_reach_is_refused(self, parts, tmp_path, prefix):
+        parts.edit(f"{prefix}/children", self.inner(parts, prefix)[-1], (-1, 0))
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: a node has two parents or none"
+
+    def test_roots_rise_from_the_first_node(self, parts, tmp_path, prefix):
+        right = parts[f"{prefix}/roots"]
+        for wrong in (right[1:], right[::-1], right[:0], np.append(right, right[-1]), right + 1, -right):
+            parts[f"{prefix}/roots"] = wrong
+            assert prefix in refusal(parts.write(tmp_path / "m.npz"))
+
+    def test_a_tree_deeper_than_a_walk_can_go_is_refused(self, parts, tmp_path, prefix):
+        depth = 600
+        left = np.arange(1, 2 * depth, 2)
+        children = np.full((2 * depth + 1, 2), -1, np.int32)
+        children[0 : 2 * depth : 2] = np.stack([left, left + 1], axis=1)
+        children[children[:, 0] < 0, 1] = 0
+        parts[f"{prefix}/roots"] = np.zeros(1, np.int64)
+        parts[f"{prefix}/children"] = children
+        parts[f"{prefix}/features"] = np.zeros(len(children), np.int32)
+        parts[f"{prefix}/thresholds"] = np.zeros(len(children), np.float32)
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: deeper than 511 levels"
+
+    def test_features_reach_no_further_than_the_settings_say(self, parts, tmp_path, prefix):
+        for name, value in (("offset_mm", 1e3), ("offset_mm", -1e3), ("size_mm", 1e3), ("size_mm", -1)):
+            right = parts[f"{prefix}/{name}"]
+            parts.edit(f"{prefix}/{name}", (5, 0, 1), value)
+            assert f"{prefix}: a feature reaches further" in refusal(parts.write(tmp_path / "m.npz"))
+            parts[f"{prefix}/{name}"] = right
+
+    def test_leaf_values_are_what_they_claim(self, parts, tmp_path, prefix):
+        for column, value in ((3, -0.5), (3, 1.5), (0, 1e30), (0, -1e30)):
+            right = parts[f"{prefix}/leaf_values"]
+            parts.edit(f"{prefix}/leaf_values", (2, column), value)
+            assert f"{prefix}/leaf_values: expected" in refusal(parts.write(tmp_path / "m.npz"))
+            parts[f"{prefix}/leaf_values"] = right
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value"),
+    [
+        ("shape/mean_mm", slice(None), 0.0),
+        ("shape/mean_mm", (3, 2), -1e6),
+        ("shape/covariance_mm2", (0, 0, 0), -1.0),
+        ("shape/covariance_mm2", (0, 0, 1), 3.0),
+        ("shape/covariance_mm2", slice(None), 0.0),
+        ("shape/covariance_mm2", (0, 0, 0), 1e300),
+    ],
+)
+def test_a_shape_that_no_spine_has_is_refused(parts, tmp_path, name, index, value):
+    parts.edit(name, index, value)
+    assert refusal(parts.write(tmp_path / "m.npz")).startswith(name)
+
+
+# Crafted files
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_a_pickle_inside_is_refused_and_never_run(parts, tmp_path):
+    mark = tmp_path / "was-run"
+    payload = Payload(str(mark))
+    array = np.empty(1, object)
+    array[0] = payload
+    out = io.BytesIO()
+    np.lib.format.write_array(out, array, allow_pickle=True)
+    for data in (out.getvalue(), pickle.dumps(payload)):
+        parts.raw("classifier/leaf_values", data)
+        assert "classifier/leaf_values: expected an array of <i4 <i8 <f4 <f8" in refusal(
+            parts.write(tmp_path / "m.npz")
+        )
+    pickle.loads(pickle.dumps(Payload(str(tmp_path / "control")))).close()
+    assert (tmp_path / "control").exists()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 27), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999, 99999999999), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 27), }",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 27), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}",
+        "{'descr': '>f4', 'fortran_order': False, 'shape': (1, 27), }",
+        "(" * 5000,
+        "__import__('os')",
+        "",
+    ],
+)
+def test_an_array_header_that_lies_is_refused_before_anything_is_allocated(parts, tmp_path, header):
+    text = (header + " " * (-(len(header) + 11) % 64) + "\n").encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(108)
+    parts.raw("classifier/leaf_values", data)
+    assert refusal(parts.write(tmp_path / "m.npz")).startswith("classifier/leaf_values: ")
+
+
+def test_compressed_members_are_refused_unread(parts, tmp_path):
+    parts.raw("classifier/leaf_values", bytes(200_000_000))
+    path = parts.write(tmp_path / "bomb.npz", zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 5_000_000
+    assert refusal(path) == "compressed members; a vertloc model is stored uncompressed"
+
+
+def test_members_that_no_model_has_are_not_looked_at(parts, tmp_path, toy_model):
+    parts.members["../../outside.npy"] = b"never read"
+    parts.members["notes.txt"] = b"never read"
+    assert load_model(parts.write(tmp_path / "m.npz")).provenance == toy_model.provenance
+    assert not (tmp_path.parent.parent / "outside.npy").exists()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_flipped_bytes_never_do_more_than_make_a_model_error(saved, tmp_path, seed):
+    # Most of the file is arrays; half of the flips go to the places where the structure is: headers and directory.
+    rng = np.random.default_rng(seed)
+    original = np.frombuffer(saved.read_bytes(), np.uint8)
+    with zipfile.ZipFile(saved) as archive:
+        starts = [info.header_offset for info in archive.infolist()]
+        directory = archive.start_dir
+    path = tmp_path / "m.npz"
+    for variant in range(50):
+        data = original.copy()
+        where = rng.integers(len(data), size=int(rng.integers(1, 4)))
+        if variant % 2:
+            near = [rng.choice(starts) + rng.integers(160), directory + rng.integers(len(data) - directory)]
+            where = np.append(where[:1], near[variant // 2 % 2])
+        data[where] ^= rng.integers(1, 256, len(where)).astype(np.uint8)
+        path.write_bytes(data.tobytes())
+        try:
+            load_model(path)
+        except ModelError as error:
+            assert str(error).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_numbers_under_right_checksums_are_refused_or_do_no_harm(saved, toy_scans, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    n_loaded = 0
+    for _ in range(16):
+        parts = Parts(saved)
+        name = str(rng.choice(sorted(parts.header["sha256"])))
+        bits = parts[name].copy().reshape(-1).view(np.uint8)
+        bits[rng.integers(len(bits), size=2)] ^= rng.integers(1, 256, 2).astype(np.uint8)
+        parts[name] = bits.view(parts[name].dtype).reshape(parts[name].shape)
+        try:
+            model = load_model(parts.write(tmp_path / "m.npz"))
+        except ModelError:
+            continue
+        n_loaded += 1
+        assert np.isfinite(localize(toy_scans[5].volume, model).confidence).all()
+    assert 0 < n_loaded < 16

@@ -1,0 +1,151 @@
+import dataclasses
+import json
+
+import pytest
+from toy import make_toy_scan, toy_config, write_toy_cohort
+
+from vertloc.cohorts.loading import load_folds
+from vertloc.errors import CohortError, OutputError
+from vertloc.evaluation.scores import evaluate
+from vertloc.io.lml import read_lml
+from vertloc.model import load_model
+from vertloc.study import n_study_steps, run_study
+
+SCANS = {"fold1": ["toy00", "toy01"], "fold2": ["toy02", "toy03"]}
+
+ALL_SCANS = SCANS["fold1"] + SCANS["fold2"]
+
+
+def tiny_config():
+    config = toy_config()
+    forest = dataclasses.replace(config.forest, n_trees=3, max_depth=10)
+    return dataclasses.replace(
+        config, forest=forest, centre_forest=forest, naming_forest=dataclasses.replace(forest, pool="shared")
+    )
+
+
+def toy_folds(folder):
+    write_toy_cohort(folder / "data", [make_toy_scan(seed) for seed in range(4)])
+    paths = []
+    for name, scans in SCANS.items():
+        paths.append(folder / f"{name}.txt")
+        paths[-1].write_text("\n".join(scans))
+    return load_folds(folder / "data", paths)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def folds(folder):
+    return toy_folds(folder)
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return []
+
+
+@pytest.fixture(scope="module")
+def study(folds, folder, steps):
+    def step():
+        steps.append(1)
+
+    return run_study(folds, tiny_config(), folder / "out", 3, 2, ("vertloc", "study"), True, step)
+
+
+@pytest.mark.usefixtures("study")
+def test_every_promised_file_is_there_and_no_other(folder):
+    expected = {f"{kind}/{scan}.lml" for kind in ("lml", "lml-without-chain") for scan in ALL_SCANS}
+    expected |= {f"overlays/{scan}.png" for scan in ALL_SCANS}
+    expected |= {f"model-{fold}.npz" for fold in SCANS} | {f"run-{fold}.json" for fold in SCANS}
+    expected |= {"scores.json", "scores.csv", "table.md", "index.html"}
+    out = folder / "out"
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected
+
+
+@pytest.mark.usefixtures("study")
+def test_progress_is_called_as_often_as_announced(folds, steps):
+    assert len(steps) == n_study_steps(folds, tiny_config(), overlays=True)
+
+
+@pytest.mark.usefixtures("study")
+def test_each_fold_is_tested_with_the_model_of_the_other(folder):
+    for tested, trained in (("fold1", "fold2"), ("fold2", "fold1")):
+        run = json.loads((folder / f"out/run-{tested}.json").read_text())
+        assert [case["scan"] for case in run["cases"]] == SCANS[tested]
+        assert run["model"]["path"].endswith(f"model-{trained}.npz")
+        assert run["model"]["folds"] == [trained]
+        assert run["command"] == ["vertloc", "study"]
+        assert load_model(folder / f"out/model-{trained}.npz").provenance.n_scans == 2
+
+
+def test_the_written_scores_are_those_of_the_written_landmarks(study, folder):
+    again = evaluate(folder / "data", folder / "out/lml", ALL_SCANS)
+    assert again == study.scores
+    written = json.loads((folder / "out/scores.json").read_text())
+    assert [row["scan"] for row in written["scans"]] == ALL_SCANS
+    assert [row["annotated"] for row in written["scans"]] == [scan.n for scan in again.scans] == [7] * 4
+    assert [row["identified"] for row in written["scans"]] == [scan.n_identified for scan in again.scans]
+    assert [scan.scan for scan in again.scans] == ALL_SCANS
+    without = evaluate(folder / "data", folder / "out/lml-without-chain", ALL_SCANS)
+    assert without == study.scores_without_chain
+
+
+@pytest.mark.usefixtures("study")
+def test_the_scores_say_what_they_were_measured_on(folder):
+    text = (folder / "out/scores.json").read_text()
+    settings = next(value for value in json.loads(text).values() if isinstance(value, dict) and "seed" in value)
+    assert settings["seed"] == 3
+    assert [fold["name"] for fold in settings["folds"]] == ["fold1", "fold2"]
+    assert settings["configuration"] == tiny_config().as_dict()
+
+
+def test_the_same_study_gives_the_same_landmarks_on_another_number_of_threads(study, folds, folder):
+    again = run_study(folds, tiny_config(), folder / "again", 3, 1, overlays=False)
+    assert again.scores == study.scores
+    assert not (folder / "again/overlays").exists()
+    for path in (folder / "out/lml").iterdir():
+        assert (folder / "again/lml" / path.name).read_bytes() == path.read_bytes()
+    assert (folder / "again/model-fold1.npz").read_bytes() == (folder / "out/model-fold1.npz").read_bytes()
+
+
+def test_a_scan_that_fails_is_missed_and_not_scored_by_an_earlier_result(tmp_path, monkeypatch):
+    folds = toy_folds(tmp_path)
+    out = tmp_path / "out"
+    for kind in ("lml", "lml-without-chain"):
+        (out / kind).mkdir(parents=True)
+        truth = (tmp_path / "data/patient0000/toy00.lml").read_bytes()
+        (out / kind / "toy00.lml").write_bytes(truth)
+
+    def fail_on_toy00(path):
+        if path.name == "toy00.mhd":
+            raise MemoryError
+        return read_image(path)
+
+    from vertloc import batch
+
+    read_image = batch.read_image
+    monkeypatch.setattr(batch, "read_image", fail_on_toy00)
+    steps = []
+    study = run_study(folds, tiny_config(), out, progress=lambda: steps.append(1))
+    assert [result.scan for result in study.results if result.status == "failed"] == ["toy00"]
+    for scores in (study.scores, study.scores_without_chain):
+        assert scores.without_prediction == ("toy00",)
+    assert len(steps) == n_study_steps(folds, tiny_config())
+
+
+def test_results_inside_the_data_folder_are_refused_before_the_work_starts(folds, folder):
+    with pytest.raises(OutputError, match="lies in the data folder"):
+        run_study(folds, tiny_config(), folder / "data" / "results")
+
+
+def test_a_second_annotation_anywhere_in_the_data_is_refused_before_the_work_starts(tmp_path):
+    folds = toy_folds(tmp_path)
+    (tmp_path / "data/old").mkdir()
+    (tmp_path / "data/old/toy02.lml").write_bytes((tmp_path / "data/patient0002/toy02.lml").read_bytes())
+    with pytest.raises(CohortError, match=r"toy02\.lml and .*toy02\.lml: expected one annotation"):
+        run_study(folds, tiny_config(), tmp_path / "out")
+    assert len(read_lml(tmp_path / "data/patient0002/toy02.lml")) > 0

@@ -63,9 +63,8 @@ def find_leaves(
             continue
         feature = features[node]
         corner, scale, threshold = corners[feature], scales[feature], thresholds[node]
-        low, past = np.uint64(order[np.uint64(begin)]), np.uint64(order[np.uint64(end - 1)]) + np.uint64(1)
-        members = np.uint64(end - begin)
-        if members >= _FEWEST_DENSE and (past - low) * cost_in_runs <= members:
+        low, past = dense_range(order, begin, end, cost_in_runs)
+        if low < past:
             while low < past:
                 run_end = min(np.uint64(run_ends[low]), past)
                 run_features(integral, positions[low], corner, scale, low, run_end, values)
@@ -137,6 +136,18 @@ def split_by_values(
     for i in range(right):
         order[left + i] = spare[i]
     return np.int64(left)
+
+
+@kernel
+def dense_range(order: NDArray[np.uint32], begin: int, end: int, cost_in_runs: float) -> tuple[np.uint64, np.uint64]:
+    """Range of voxels, first and past the last, that a list spans if reading all of it is worth while; else 0, 0."""
+    members = np.uint64(end - begin)
+    if members < _FEWEST_DENSE:
+        return np.uint64(0), np.uint64(0)
+    low, past = np.uint64(order[np.uint64(begin)]), np.uint64(order[np.uint64(end - 1)]) + np.uint64(1)
+    if (past - low) * cost_in_runs > members:
+        return np.uint64(0), np.uint64(0)
+    return low, past
 
 
 @kernel

@@ -89,7 +89,7 @@ def _resample(
     voxels: NDArray[Any], source: Grid, target: Grid, settings: PreprocessSettings, n_threads: int
 ) -> NDArray[np.int16]:
     voxels = np.ascontiguousarray(voxels)
-    if voxels.dtype.byteorder not in "=|" or voxels.dtype == np.float16:
+    if not voxels.dtype.isnative or voxels.dtype == np.float16:
         voxels = voxels.astype(np.float32 if voxels.dtype.kind == "f" else voxels.dtype.newbyteorder("="))
     taps = [
         _axis_weights(n_in, spacing, n_out, settings.spacing_mm)

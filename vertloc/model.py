@@ -293,7 +293,7 @@ def _refuse_what_is_no_tree(roots: NDArray[np.int64], children: NDArray[np.int32
     below = children[~is_leaf].astype(np.int64)
     if ((below <= inner[:, None]) | (below >= end[inner][:, None])).any():
         raise ValueError(f"{prefix}/children: a child does not come after its parent inside the same tree")
-    if len(np.unique(below)) != below.size or below.size != n_nodes - len(roots):
+    if (np.bincount(below.reshape(-1), minlength=1) > 1).any() or below.size != n_nodes - len(roots):
         raise ValueError(f"{prefix}/children: a node has two parents or none")
     # Children come after their parents, so passes from the top settle the depths; a walk's stack bounds their number.
     level, depth = roots, 0

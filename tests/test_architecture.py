@@ -22,6 +22,7 @@ FLOORS = {
     "cohorts": 4,
     "evaluation": 4,
     "config": 5,
+    "volume_cache": 5,
     "model": 6,
     "training": 7,
     "localization": 7,

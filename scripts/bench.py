@@ -66,7 +66,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the speed promises against baselines in the same run.")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="also write every figure as JSON")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, fewer training scans, smaller volumes")
     parser.add_argument("--only", choices=list(PARTS), nargs="+", metavar="NAME", help=f"some of: {', '.join(PARTS)}")
     return parser.parse_args()
 
@@ -79,7 +79,7 @@ def _report(figures: list[Figure], record: dict[str, Any]) -> str:
         "",
         f"{machine['cpu']}, {machine['cores']} cores; load {record['load_at_start']} at the start,"
         f" {record['load_at_end']} at the end; {record['seconds']:.0f} s. {versions}.",
-        "Median of interleaved repeats; a ratio says how many times faster than the baseline, round by round.",
+        "Medians of interleaved repeats; a ratio says how many times faster than the baseline.",
     ]
     return "\n".join([*lines, record["warning"]] if record["warning"] else lines)
 

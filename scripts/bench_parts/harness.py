@@ -35,7 +35,8 @@ class Figure:
 
     value, low, high : median, least and greatest of the repeats, in `unit`
     baseline, baseline_value : what it is compared with, measured in the same run
-    ratio, ratio_low, ratio_high : how many times better than the baseline: median and range over the rounds
+    ratio : how many times faster than the baseline, by the medians
+    ratio_low, ratio_high : the same by the least and the most favourable repeats
     processor_ratio : the same in processor seconds of all threads, which other users of the machine disturb less
     """
 
@@ -112,15 +113,13 @@ def timed_figure(
     plain = single_figure(name, ours.seconds, "s", targets, note)
     if theirs is None:
         return plain
-    # Rounds that both took part in were measured next to each other; only those are compared one by one.
-    rounds = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=False)]
     values = asdict(plain) | {
         "targets": tuple(targets),
         "baseline": baseline,
         "baseline_value": theirs.median,
-        "ratio": median(rounds),
-        "ratio_low": min(rounds),
-        "ratio_high": max(rounds),
+        "ratio": theirs.median / ours.median,
+        "ratio_low": min(theirs.seconds) / max(ours.seconds),
+        "ratio_high": max(theirs.seconds) / min(ours.seconds),
         "processor_ratio": median(theirs.processor_seconds) / median(ours.processor_seconds),
     }
     return Figure(**values)
@@ -156,7 +155,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
         baseline += f": {figure.baseline_value:.3g} {figure.unit}"
     if figure.ratio is not None:
         ratio = f"{figure.ratio:.3g} x"
-        if figure.repeats > 1 and figure.ratio_low != figure.ratio_high:
+        if figure.ratio_low != figure.ratio_high:
             ratio += f" ({figure.ratio_low:.3g} - {figure.ratio_high:.3g})"
     targets = ", ".join(target.text(figure.unit) for target in figure.targets)
     value = f"{figure.value:.4g} {figure.unit}".strip()

@@ -31,7 +31,7 @@ def measure_predict(scene: Scene) -> list[Figure]:
 
     predict(images[:1])
     one, several = [], []
-    for _ in range(scene.repeats(5)):
+    for _ in range(scene.repeats(3 if scene.quick else 5)):
         one.append(predict(images[:1]))
         several.append(predict(images))
     if not (scene.folder / "results-1" / f"{images[0].stem}.lml").exists():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from vertloc.cohorts.phantom.cohort import plan_cohort
+from vertloc.cohorts.phantom.cohort import PlannedScan, annotate_planned, plan_cohort
 from vertloc.cohorts.phantom.render import render_benchmark_scan, render_scan
 from vertloc.cohorts.phantom.settings import demo_settings
 from vertloc.config import Config
@@ -43,7 +43,7 @@ class Contest:
 class Scene:
     """The inputs of all measurements.
 
-    folder : temporary, for files; quick : fewer repeats
+    folder : temporary, for files; quick : fewer repeats, fewer training scans, smaller volumes
     """
 
     def __init__(self, folder: Path, quick: bool) -> None:
@@ -58,8 +58,9 @@ class Scene:
     @cached_property
     def training_scans(self) -> list[TrainingScan]:
         """Coarse phantom scans, preprocessed."""
+        plans = plan_cohort(demo_settings(N_PATIENTS), SEED)
         scans = []
-        for plan in plan_cohort(demo_settings(N_PATIENTS), SEED):
+        for plan in _few_with_all_labels(plans) if self.quick else plans:
             volume, centroids = render_scan(plan.patient, plan.geometry, plan.generator(), plan.scan)
             small = preprocess(volume, self.config.preprocess, N_THREADS)
             scans.append(TrainingScan(small, centroids.to_world(volume.grid), plan.patient_name, plan.scan))
@@ -120,6 +121,14 @@ class Scene:
         return volume
 
     @cached_property
+    def contest_volume(self) -> IsotropicVolume:
+        """The tall volume; in a quick run its lower half."""
+        if not self.quick:
+            return self.tall_volume
+        voxels = np.ascontiguousarray(self.tall_volume.voxels[:75])
+        return IsotropicVolume(voxels, Grid(voxels.shape, self.tall_volume.grid.spacing_mm))  # type: ignore[arg-type]
+
+    @cached_property
     def large_volume(self) -> IsotropicVolume:
         """300 x 256 x 256 voxels of 3 mm: the tall one, repeated."""
         voxels: NDArray[np.int16] = np.tile(self.tall_volume.voxels, (2, 4, 4))
@@ -136,6 +145,18 @@ class Scene:
         path = self.folder / "scans" / "scan.mhd"
         write_image(self.scan, path)
         return path
+
+
+def _few_with_all_labels(plans: list[PlannedScan]) -> list[PlannedScan]:
+    """Choose scans, one after the other, that show a vertebra which those before do not."""
+    chosen: list[PlannedScan] = []
+    seen: set[str] = set()
+    for plan in plans:
+        labels = set(annotate_planned(plan).labels)
+        if not labels <= seen:
+            chosen.append(plan)
+            seen |= labels
+    return chosen
 
 
 def _drawn_classes(samples: Samples, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -104,6 +104,7 @@ def _predict_case(
             draw_overlay(volume, found.world, None, out / f"{case.scan}.png", case.scan, confidence)
         write_lml(out / f"{case.scan}.lml", found.local if frame == "local" else found.world, frame=frame)
     except Exception as error:
+        # One scan must not stop the others, whatever is wrong with it; what nobody foresaw is said with its kind.
         message = _message(error)
         logger.error("%s: %s", case.scan, message, exc_info=not isinstance(error, _FORESEEN))
         for suffix in (".lml", ".png"):
@@ -116,7 +117,6 @@ def _predict_case(
 def _message(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}".removesuffix(": ")
-    # One scan must not stop the others, whatever is wrong with it; what nobody foresaw is said with its kind.
     return str(error) if isinstance(error, _FORESEEN) else f"unexpected {type(error).__name__}: {error}"
 
 

@@ -90,13 +90,6 @@ def test_a_pool_that_all_share_is_kept_once():
     assert len(mixed.pool) == 12
 
 
-def test_some_of_the_trees_are_a_forest_of_their_own():
-    trees = [flatten_tree(fitted_tree(seed, pool)[0].tree_, pool) for seed, pool in enumerate(pools(0, 1, 2))]
-    some = join_forests(trees).with_trees([2, 0])
-    assert some.n_trees == 2
-    np.testing.assert_array_equal(sums_of(some), sums_of(trees[2]) + sums_of(trees[0]))
-
-
 def test_other_leaves_and_another_pool_leave_the_tree_as_it_is():
     pool = pools(0)[0]
     flat = flatten_tree(fitted_tree(0, pool)[0].tree_, pool)

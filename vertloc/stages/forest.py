@@ -44,12 +44,6 @@ class FlatForest:
         """Return the same trees with their features numbered by another pool."""
         return FlatForest(self.roots, self.children, features, self.thresholds, self.leaf_values, pool)
 
-    def with_trees(self, trees: Sequence[int]) -> FlatForest:
-        """Return a forest of some of the trees; the arrays are shared."""
-        return FlatForest(
-            self.roots[list(trees)], self.children, self.features, self.thresholds, self.leaf_values, self.pool
-        )
-
 
 def flatten_tree(tree: Any, pool: FeaturePool, dtype: type = np.float32) -> FlatForest:
     """Copy a fitted scikit-learn `tree_` into flat arrays.

@@ -16,7 +16,7 @@ from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.io.lml import write_lml
 from vertloc.stages.context_features import ContextFeatureSettings
-from vertloc.stages.forest_growing import ForestSettings
+from vertloc.stages.tree_growing import ForestSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.preprocess import PreprocessSettings, preprocess

@@ -24,7 +24,6 @@ from vertloc.stages.centre_votes import CentreVoteSettings
 from vertloc.stages.centroid_density import DensitySettings
 from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.dense_labels import DenseLabelSettings
-from vertloc.stages.forest_growing import ForestSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.posterior import PosteriorSettings
@@ -32,6 +31,7 @@ from vertloc.stages.preprocess import PreprocessSettings
 from vertloc.stages.sampling import SamplingSettings
 from vertloc.stages.shape_labelling import ShapeSettings
 from vertloc.stages.shape_model import ShapeModelSettings
+from vertloc.stages.tree_growing import ForestSettings
 
 _MOST_BYTES = 100_000
 _DEEPEST = 10

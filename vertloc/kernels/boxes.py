@@ -40,6 +40,39 @@ def box_features(
 
 
 @kernel
+def box_means(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    corners: NDArray[np.int64],
+    scales: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out[b, i]` with the mean of box b at position i.
+
+    corners : (B, 8) int64, scales : (B,) float32, for each box what `box_features` takes; out : (B, n) float32
+    """
+    for b in range(corners.shape[0]):
+        for i in range(positions.shape[0]):
+            out[b, i] = box_sum(integral, positions[i], corners[b], 0) * scales[b]
+
+
+@kernel
+def difference_steps(
+    means: NDArray[np.float32], boxes: NDArray[np.int64], steps: np.float32, out: NDArray[np.int16]
+) -> None:
+    """Fill `out[f, i]` with the difference of two box means in whole steps, rounded down, as far as an int16 goes.
+
+    means : (B, n) float32, HU; boxes : (F, 2) int64 rows of the two boxes; steps : a power of two, steps per HU
+    out : (F, n) int16
+    """
+    for f in range(boxes.shape[0]):
+        first, second = np.uint64(boxes[f, 0]), np.uint64(boxes[f, 1])
+        for i in range(np.uint64(means.shape[1])):
+            value = np.floor((means[first, i] - means[second, i]) * steps)
+            out[f, i] = np.int16(min(max(value, np.float32(-32768)), np.float32(32767)))
+
+
+@kernel
 def run_features(
     integral: NDArray[np.int32],
     first: np.uint64,

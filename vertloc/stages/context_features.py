@@ -8,14 +8,18 @@ and sizes are in millimetres, so that a pool does not depend on the voxel size. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.boxes import box_features
+from vertloc.kernels.boxes import box_features, box_means, difference_steps
 from vertloc.kernels.integral import integral_image
 from vertloc.stages.preprocess import IsotropicVolume
+
+STEPS_PER_HU = 8
+"""Trees are grown on feature values in eighths of a Hounsfield unit, rounded down, within -4096 and 4095.875 HU."""
 
 OutsideRule = Literal["replicate", "constant"]
 """What lies outside the image: the nearest voxel of the image again, or one intensity."""
@@ -28,6 +32,8 @@ class ContextFeatureSettings:
     largest_offset_mm : a box centre lies within this distance of the voxel, along each axis
     near_share : share of boxes whose offset is drawn on a log scale, so that the neighbourhood is well covered
     smallest_size_mm, largest_size_mm : edge of a box, log-uniform, each axis on its own
+    boxes_per_feature : boxes drawn for each feature of a pool; below 2, features share them. Reading boxes is what
+        training spends its time on
     single_share, local_share : share of features with box A only, and of box A minus the local value
     outside : the rule for what lies outside
     outside_hu : the intensity of the outside under the rule "constant"
@@ -37,6 +43,7 @@ class ContextFeatureSettings:
     near_share: float = 0.5
     smallest_size_mm: float = 3.0
     largest_size_mm: float = 40.0
+    boxes_per_feature: float = 2.0
     single_share: float = 0.4
     local_share: float = 0.2
     outside: OutsideRule = "replicate"
@@ -48,6 +55,8 @@ class ContextFeatureSettings:
         if not 0.5 <= self.smallest_size_mm <= self.largest_size_mm <= 200:
             found = f"smallest_size_mm {self.smallest_size_mm}, largest_size_mm {self.largest_size_mm}"
             raise ValueError(f"0.5 <= smallest_size_mm <= largest_size_mm <= 200 must hold, got {found}")
+        if not 0.01 <= self.boxes_per_feature <= 2:
+            raise ValueError(f"boxes_per_feature must lie within 0.01 and 2, got {self.boxes_per_feature}")
         shares = (self.near_share, self.single_share, self.local_share, self.single_share + self.local_share)
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError(
@@ -78,6 +87,13 @@ class FeaturePool:
     def __len__(self) -> int:
         return len(self.offset_mm)
 
+    @cached_property
+    def distinct_boxes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the distinct boxes among all (2 F,), and for each feature which of them are its A and B: (F, 2)."""
+        boxes = np.concatenate([self.offset_mm, self.size_mm], axis=2).reshape(-1, 6)
+        _, first, which = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
+        return first, which.reshape(-1, 2)
+
     def some(self, rows: NDArray[np.int64]) -> FeaturePool:
         """Return some of the features."""
         return FeaturePool(self.offset_mm[rows], self.size_mm[rows])
@@ -94,12 +110,14 @@ class FeaturePool:
 
 def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.Generator) -> FeaturePool:
     """Draw n features."""
-    low, high = np.log(settings.smallest_size_mm), np.log(settings.largest_size_mm)
-    size = np.exp(rng.uniform(low, high, (n, 2, 3)))
-    far = rng.uniform(-1, 1, (n, 2, 3)) * settings.largest_offset_mm
-    near = np.sign(far) * np.exp(rng.uniform(np.log(1.0), np.log(settings.largest_offset_mm), (n, 2, 3)))
-    is_near = rng.random((n, 2, 1)) < settings.near_share
-    offset = np.where(is_near, near, far)
+    if settings.boxes_per_feature < 2:
+        offset, size = _draw_boxes((max(2, round(settings.boxes_per_feature * n)), 1), settings, rng)
+        # Two different ones for each feature.
+        first = rng.integers(len(offset), size=n)
+        second = (first + rng.integers(1, len(offset), size=n)) % len(offset)
+        offset, size = (boxes[np.stack([first, second], axis=1), 0] for boxes in (offset, size))
+    else:
+        offset, size = _draw_boxes((n, 2), settings, rng)
     kind = rng.random(n)
     is_single = kind < settings.single_share
     is_local = (kind >= settings.single_share) & (kind < settings.single_share + settings.local_share)
@@ -108,6 +126,18 @@ def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.G
     size[is_local, 1] = 1e-3
     offset[is_single | is_local, 1] = 0
     return FeaturePool(offset.astype(np.float32), size.astype(np.float32))
+
+
+def _draw_boxes(
+    shape: tuple[int, int], settings: ContextFeatureSettings, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw offsets and sizes of boxes: two arrays (*shape, 3), mm."""
+    low, high = np.log(settings.smallest_size_mm), np.log(settings.largest_size_mm)
+    size = np.exp(rng.uniform(low, high, (*shape, 3)))
+    far = rng.uniform(-1, 1, (*shape, 3)) * settings.largest_offset_mm
+    near = np.sign(far) * np.exp(rng.uniform(np.log(1.0), np.log(settings.largest_offset_mm), (*shape, 3)))
+    is_near = rng.random((*shape, 1)) < settings.near_share
+    return np.where(is_near, near, far), size
 
 
 def join_pools(pools: list[FeaturePool]) -> FeaturePool:
@@ -182,7 +212,37 @@ def box_corners(
 def feature_values(
     image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.int64], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Evaluate all features at all positions: (n, F) float32, HU. For training samples, not for whole volumes."""
+    """Evaluate all features at all positions: (n, F) float32, HU. For some positions, not for whole volumes."""
     out = np.empty((len(positions), len(corners)), np.float32)
     box_features(image.sums.ravel(), positions, corners, scales, out)
     return out
+
+
+def fill_feature_columns(
+    image: IntegralImage,
+    positions: NDArray[np.uint64],
+    pool: FeaturePool,
+    spacing_mm: float,
+    out: NDArray[np.int16],
+    frame: NDArray[np.float64] | None = None,
+) -> None:
+    """Fill `out`, (F, n) int16, with all features at all positions, in steps of 1 / STEPS_PER_HU: to grow trees on.
+
+    frame : (3, 3) for `FeaturePool.transformed`; None leaves the pool as it is
+    A box that several features share is read once.
+    """
+    corners, scales = box_corners(pool if frame is None else pool.transformed(frame), spacing_mm, image)
+    first, boxes = pool.distinct_boxes
+    means = np.empty((len(first), len(positions)), np.float32)
+    box_means(image.sums.ravel(), positions, corners.reshape(-1, 8)[first], scales.ravel()[first], means)
+    difference_steps(means, boxes, np.float32(STEPS_PER_HU), out)
+
+
+def thresholds_in_hu(steps: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Turn thresholds in steps into HU: (n,) float32, such that value <= threshold says the same of both values.
+
+    Rounded down to steps, a value is at most t if it is less than t + 1 steps; below 32767 that is exact.
+    """
+    next_step = (steps.astype(np.float32) + 1) / np.float32(STEPS_PER_HU)
+    below: NDArray[np.float32] = np.nextafter(next_step, np.float32(-np.inf))
+    return below

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
-from vertloc.geometry import Points
+from vertloc.geometry import Grid, Points
 from vertloc.vertebrae import BODY_DIAMETER_MM, RANK, VERTEBRAE
 
 BACKGROUND = 0
@@ -73,6 +73,52 @@ def dense_labels(points_mm: Points, centroids: Centroids, settings: DenseLabelSe
         np.maximum(ghost, _phi(points_mm, centroid, label, settings), out=ghost)
     weight = 1 - phi[:, BACKGROUND] * ghost
     return DenseLabels(phi / phi.sum(axis=1, keepdims=True), weight)
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundMap:
+    """What `dense_labels` says about the background at every voxel of a grid.
+
+    probability, weight : (z, y, x) float32, as in `DenseLabels`, but for rounding
+    """
+
+    probability: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def background_map(grid: Grid, centroids: Centroids, settings: DenseLabelSettings, smallest: float) -> BackgroundMap:
+    """Map the background of a whole grid, many times faster than `dense_labels` at all its voxels.
+
+    A Gaussian is the product of three, one along each axis. phi below `smallest` counts as zero.
+    """
+    strongest, total, ghost = (np.zeros(grid.shape, np.float32) for _ in range(3))
+    for label, centroid in centroids:
+        if label in RANK:
+            window, phi = _phi_window(grid, centroid, label, settings, smallest)
+            np.maximum(strongest[window], phi, out=strongest[window])
+            total[window] += phi
+    for label, centroid in _ghosts(centroids, settings):
+        window, phi = _phi_window(grid, centroid, label, settings, smallest)
+        np.maximum(ghost[window], phi, out=ghost[window])
+    background = 1 - strongest
+    return BackgroundMap(background / (background + total), 1 - background * ghost)
+
+
+def _phi_window(
+    grid: Grid, centroid_mm: Points, label: str, settings: DenseLabelSettings, smallest: float
+) -> tuple[tuple[slice, ...], NDArray[np.float32]]:
+    """Return the part of a grid where phi is at least `smallest`, and phi there."""
+    width = label_width_mm2(RANK[label], settings)
+    centre = grid.to_index(centroid_mm)[0]
+    spacing = np.array(grid.spacing_mm[::-1])
+    reach = np.sqrt(width * -np.log(smallest)) / spacing
+    low = np.clip(np.ceil(centre - reach), 0, grid.shape).astype(int)
+    end = np.clip(np.floor(centre + reach) + 1, low, grid.shape).astype(int)
+    z, y, x = (
+        np.exp(-(((np.arange(a, b) - c) * s) ** 2) / width).astype(np.float32)
+        for a, b, c, s in zip(low, end, centre, spacing, strict=True)
+    )
+    return tuple(map(slice, low, end)), z[:, None, None] * y[:, None] * x
 
 
 def label_width_mm2(rank: int, settings: DenseLabelSettings) -> float:

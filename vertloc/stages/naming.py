@@ -20,21 +20,21 @@ from vertloc.stages.centroid_density import Candidates
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     FeaturePool,
-    IntegralImage,
     box_corners,
     draw_feature_pool,
-    feature_values,
+    fill_feature_columns,
     make_integral_image,
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import FlatForest, forest_sums, join_forests
-from vertloc.stages.forest_growing import ForestSettings, grow_classification_tree, scans_of_some_patients
+from vertloc.stages.forest_growing import scans_of_some_patients
 from vertloc.stages.naming_samples import NamingSampleSettings, NamingView, draw_naming_views
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
 from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import nearest_frames, spine_frames
+from vertloc.stages.tree_growing import ForestSettings, grow_classification_tree
 
 # A centre is named by the mean answer at its voxel and the six around it.
 _AROUND = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], np.int64)
@@ -112,46 +112,42 @@ def grow_naming_forest(
     pool = draw_feature_pool(settings.pool_features, feature_settings, np.random.default_rng(pool_seed))
     scan_seeds, tree_seeds = sample_seed.spawn(len(scans)), tree_seed.spawn(forest_settings.n_trees)
 
-    def sample(i: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def sample(i: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         views = draw_naming_views(scans[i], shape, sample_settings, np.random.default_rng(scan_seeds[i]))
         # A scan without any of the 26 vertebrae has no view.
-        values = [np.empty((0, len(pool)), np.float32), *(_view_features(v, pool, feature_settings) for v in views)]
-        return np.concatenate(values), np.concatenate([np.empty(0, np.uint8), *(view.classes for view in views)])
+        columns = [np.empty((len(pool), 0), np.int16), *(_view_columns(v, pool, feature_settings) for v in views)]
+        classes = [np.empty(0, np.uint8), *(view.classes for view in views)]
+        return np.concatenate(columns, axis=1), np.concatenate(classes)
 
     parts = run_pieces(sample, len(scans), n_threads)
-    values, classes = [part[0] for part in parts], [part[1] for part in parts]
+    columns, classes = [part[0] for part in parts], [part[1] for part in parts]
     class_weights = _balance(np.concatenate(classes), settings.balance)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(tree_seeds[tree])
-        columns = rng.choice(len(pool), min(forest_settings.features_per_tree, len(pool)), replace=False)
+        chosen = rng.choice(len(pool), min(forest_settings.features_per_tree, len(pool)), replace=False)
         rows = scans_of_some_patients(scans, classes, forest_settings.patient_share, rng)
-        own_values = np.concatenate([values[i][:, columns] for i in rows])
+        own_columns = np.concatenate([columns[i][chosen] for i in rows], axis=1)
         mass = np.eye(N_CLASSES, dtype=np.float32)[np.concatenate([classes[i] for i in rows])] * class_weights
-        own = grow_classification_tree(own_values, mass, pool.some(columns), forest_settings, rng)
+        own = grow_classification_tree(own_columns, mass, pool.some(chosen), forest_settings, rng)
         if on_tree is not None:
             on_tree()
-        return own.with_features(columns[own.features].astype(np.int32), pool)
+        return own.with_features(chosen[own.features].astype(np.int32), pool)
 
     return join_forests(run_pieces(grow, forest_settings.n_trees, n_threads))
 
 
-def _view_features(
-    view: NamingView, pool: FeaturePool, feature_settings: ContextFeatureSettings
-) -> NDArray[np.float32]:
+def _view_columns(view: NamingView, pool: FeaturePool, feature_settings: ContextFeatureSettings) -> NDArray[np.int16]:
+    """Feature columns of a view's samples, each in its own frame: (F, n) int16."""
     image = make_integral_image(view.volume, feature_settings)
-    values = np.empty((len(view.index), len(pool)), np.float32)
+    columns = np.empty((len(pool), len(view.index)), np.int16)
     for k, frame in enumerate(view.frames):
         rows = np.flatnonzero(view.frame == k)
-        values[rows] = _frame_features(image, view.index[rows], pool, frame, view.volume.spacing_mm)
-    return values
-
-
-def _frame_features(
-    image: IntegralImage, index: NDArray[np.int64], pool: FeaturePool, frame: Points, spacing_mm: float
-) -> NDArray[np.float32]:
-    corners, scales = box_corners(pool.transformed(frame), spacing_mm, image)
-    return feature_values(image, image.positions(*index.T), corners, scales)
+        own = np.empty((len(pool), len(rows)), np.int16)
+        positions = image.positions(*view.index[rows].T)
+        fill_feature_columns(image, positions, pool, view.volume.spacing_mm, own, frame)
+        columns[:, rows] = own
+    return columns
 
 
 def _balance(classes: NDArray[np.uint8], balance: float) -> NDArray[np.float32]:

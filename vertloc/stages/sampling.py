@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
-from vertloc.geometry import Points
+from vertloc.geometry import Grid, Points
 from vertloc.stages.dense_labels import (
     BACKGROUND,
     N_CLASSES,
     DenseLabels,
     DenseLabelSettings,
+    background_map,
     dense_labels,
     expected_unannotated,
 )
@@ -86,16 +87,18 @@ def draw_samples(
     scan: TrainingScan, label_settings: DenseLabelSettings, settings: SamplingSettings, rng: np.random.Generator
 ) -> Samples:
     """Draw the sample voxels of a scan, in the order of the array."""
-    shape = scan.volume.voxels.shape
-    index = np.indices(shape).reshape(3, -1).T
-    labels = dense_labels(scan.volume.grid.to_world(index), scan.centroids, label_settings)
-    is_foreground = labels.probability[:, BACKGROUND] <= 1 - settings.foreground_from
+    grid = scan.volume.grid
+    # Twenty-six vertebrae of less than this together are no foreground yet.
+    smallest = settings.foreground_from / 40
+    background = background_map(grid, scan.centroids, label_settings, smallest)
+    is_foreground = (background.probability <= 1 - settings.foreground_from).ravel()
+    is_trusted = (background.weight > 0.05).ravel()
     chosen = [
         _at_most(np.flatnonzero(is_foreground), settings.foreground_per_scan, rng),
-        _at_most(np.flatnonzero(~is_foreground & (labels.weight > 0.05)), settings.background_per_scan, rng),
+        _at_most(np.flatnonzero(~is_foreground & is_trusted), settings.background_per_scan, rng),
     ]
-    rows = np.sort(np.concatenate(chosen))
-    return Samples(index[rows].astype(np.int64), DenseLabels(labels.probability[rows], labels.weight[rows]))
+    index = np.stack(np.unravel_index(np.sort(np.concatenate(chosen)), grid.shape), axis=1)
+    return Samples(index.astype(np.int64), dense_labels(grid.to_world(index), scan.centroids, label_settings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +116,25 @@ def draw_centre_samples(
     scan: TrainingScan, label_settings: DenseLabelSettings, settings: SamplingSettings, rng: np.random.Generator
 ) -> CentreSamples:
     """Draw voxels near annotated centroids, in the order of the array; none nearer to an unannotated vertebra."""
-    index = np.indices(scan.volume.voxels.shape).reshape(3, -1).T
-    points = scan.volume.grid.to_world(index)
+    grid = scan.volume.grid
+    index = _around(grid, scan.centroids.points_mm, settings.centre_reach_mm)
+    points = grid.to_world(index)
     nearest, distance = _nearest(points, scan.centroids.points_mm)
     _, ghost_distance = _nearest(points, expected_unannotated(scan.centroids, label_settings))
     near = np.flatnonzero((distance <= settings.centre_reach_mm) & (distance < ghost_distance))
     rows = np.sort(_at_most(near, settings.centres_per_scan, rng))
     displacement = scan.centroids.points_mm[nearest[rows]] - points[rows]
-    return CentreSamples(index[rows].astype(np.int64), displacement.astype(np.float32))
+    return CentreSamples(index[rows], displacement.astype(np.float32))
+
+
+def _around(grid: Grid, points_mm: Points, reach_mm: float) -> NDArray[np.int64]:
+    """Voxels in cubes around points, in the order of the array: (n, 3) int64; among them all within reach."""
+    is_around = np.zeros(grid.shape, bool)
+    for centre in grid.to_index(points_mm):
+        low = np.clip(np.floor(centre - reach_mm / grid.spacing_mm[0]), 0, None).astype(int)
+        high = np.clip(np.ceil(centre + reach_mm / grid.spacing_mm[0]), -1, None).astype(int)
+        is_around[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
+    return np.argwhere(is_around)
 
 
 def _nearest(points_mm: Points, targets_mm: Points) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

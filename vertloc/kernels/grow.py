@@ -133,7 +133,8 @@ def best_split(
     is_mass = targets.shape[0] == 1
     totals = np.zeros((run_ends.shape[0], targets.shape[0]), np.int64)
     left = np.empty_like(totals)
-    sum_left(values, np.int16(32767), targets, run_ends, totals, True)
+    # No value is above the highest threshold, whatever `values` holds.
+    sum_left(values, np.int16(32767), targets, run_ends, totals)
     all_mass = totals.sum() if is_mass else np.int64(n)
     best, best_feature, best_threshold = -1.0, 0, np.int16(0)
     for k in range(n_features):
@@ -146,7 +147,7 @@ def best_split(
         if low == high:
             continue
         threshold = np.int16(low + np.int64(at * (np.int64(high) - np.int64(low))))
-        sum_left(values, threshold, targets, run_ends, left, False)
+        sum_left(values, threshold, targets, run_ends, left)
         left_mass = left.sum() if is_mass else count_left(values, threshold, n)
         squares_left, squares_right = 0.0, 0.0
         for r in range(left.shape[0]):
@@ -194,21 +195,16 @@ def sum_left(
     targets: NDArray[np.int32],
     run_ends: NDArray[np.int64],
     out: NDArray[np.int64],
-    everything: bool,
 ) -> None:
-    """Fill `out[r, t]` with the sum of target t over the members of run r that go left, or over all of them."""
+    """Fill `out[r, t]` with the sum of target t over the members of run r that go left."""
     for t in range(targets.shape[0]):
         column = np.uint64(t)
         begin = np.uint64(0)
         for r in range(run_ends.shape[0]):
             end = np.uint64(run_ends[r])
             total = np.int32(0)
-            if everything:
-                for i in range(begin, end):
-                    total = np.int32(total + targets[column, i])
-            else:
-                for i in range(begin, end):
-                    total = np.int32(total + (targets[column, i] if values[i] <= threshold else np.int32(0)))
+            for i in range(begin, end):
+                total = np.int32(total + (targets[column, i] if values[i] <= threshold else np.int32(0)))
             out[r, t] = total
             begin = end
 

@@ -37,7 +37,7 @@ FLOORS = {
 DOORS = {
     "numba": ("kernels/",),
     "SimpleITK": ("io/",),
-    "sklearn": ("stages/forest_growing.py",),
+    "sklearn": ("stages/tree_growing.py",),
     "matplotlib": ("report/",),
     "tqdm": ("cli/",),
     "argparse": ("cli/",),

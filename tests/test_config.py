@@ -36,7 +36,10 @@ def keys(data, prefix=""):
 
 def test_plain_values_and_back_are_the_same_configuration():
     changed = dataclasses.replace(
-        Config(), forest=dataclasses.replace(Config().forest, n_trees=7, thresholds="best", patient_share=0.5)
+        Config(),
+        forest=dataclasses.replace(
+            Config().forest, n_trees=7, grower="scikit-learn", thresholds="best", patient_share=0.5
+        ),
     )
     for config in (Config(), changed):
         assert config_from_dict(config.as_dict(), "here") == config

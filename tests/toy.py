@@ -16,11 +16,11 @@ from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.io.lml import write_lml
 from vertloc.stages.context_features import ContextFeatureSettings
-from vertloc.stages.tree_growing import ForestSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.preprocess import PreprocessSettings, preprocess
 from vertloc.stages.sampling import SamplingSettings, TrainingScan
+from vertloc.stages.tree_growing import ForestSettings
 from vertloc.vertebrae import RANK, VERTEBRAE
 from vertloc.volume import Volume
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertloc.kernels.boxes import box_features, box_sum
+from vertloc.kernels.boxes import box_features, box_means, box_sum, difference_steps
 
 
 def integral_of(values):
@@ -58,3 +58,24 @@ def test_a_box_of_one_voxel_is_that_voxel():
     for z, y, x in np.ndindex(values.shape):
         position = np.uint64((z * integral.shape[1] + y) * integral.shape[2] + x)
         assert box_sum(integral.ravel(), position, corner, 0) == values[z, y, x]
+
+
+def test_means_of_boxes_are_those_of_single_features():
+    rng = np.random.default_rng(0)
+    integral = integral_of(rng.integers(-1000, 3000, (6, 7, 8)))
+    corners = np.array([flat_corners((0, 0, 0), high, integral.shape) for high in ((1, 2, 3), (3, 1, 1))])
+    scales = np.array([1 / 6, 1 / 3], np.float32)
+    positions = rng.integers(0, 2 * integral[0].size, 9).astype(np.uint64)
+    means, single = np.empty((2, 9), np.float32), np.empty((9, 2), np.float32)
+    box_means(integral.ravel(), positions, corners, scales, means)
+    no_second = np.stack([scales, 0 * scales], axis=1)
+    box_features(integral.ravel(), positions, np.concatenate([corners, corners], axis=1), no_second, single)
+    np.testing.assert_array_equal(means, single.T)
+
+
+def test_differences_are_rounded_down_to_steps_and_kept_within_an_int16():
+    means = np.array([[0, 0.3, -0.3, 9000, -9000], [0, 0.05, 0, 0, 0], [1, 1, 1, 1, 1]], np.float32)
+    out = np.empty((3, 5), np.int16)
+    difference_steps(means, np.array([[0, 1], [1, 0], [2, 2]]), np.float32(4), out)
+    expected = [[0, 1, -2, 32767, -32768], [0, -1, 1, -32768, 32767], [0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(out, expected)

@@ -5,15 +5,18 @@ from hypothesis import strategies as st
 
 from vertloc.geometry import Grid
 from vertloc.stages.context_features import (
+    STEPS_PER_HU,
     ContextFeatureSettings,
     FeaturePool,
     IntegralImage,
     box_corners,
     draw_feature_pool,
     feature_values,
+    fill_feature_columns,
     join_pools,
     make_integral_image,
     padding,
+    thresholds_in_hu,
 )
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.spine_frame import rotation
@@ -61,6 +64,59 @@ def test_the_same_generator_gives_the_same_pool():
     np.testing.assert_array_equal(pools[0].offset_mm, pools[1].offset_mm)
     np.testing.assert_array_equal(pools[0].size_mm, pools[1].size_mm)
     assert (pools[0].offset_mm != pools[2].offset_mm).any()
+
+
+def boxes_of(pool, is_used=slice(None)):
+    return np.unique(np.concatenate([pool.offset_mm, pool.size_mm], axis=2)[is_used].reshape(-1, 6), axis=0)
+
+
+@pytest.mark.parametrize(("share", "n_boxes"), [(0.25, 25), (1, 100), (2, 200)])
+def test_features_share_as_few_boxes_as_the_settings_say(share, n_boxes):
+    options = ContextFeatureSettings(boxes_per_feature=share, single_share=0, local_share=0)
+    pool = draw_feature_pool(100, options, np.random.default_rng(0))
+    assert len(boxes_of(pool)) == len(pool.distinct_boxes[0]) <= n_boxes
+    assert len(boxes_of(pool)) > 0.8 * n_boxes
+    assert not (pool.offset_mm[:, 0] == pool.offset_mm[:, 1]).all(axis=1).any()
+    two = draw_feature_pool(2, ContextFeatureSettings(boxes_per_feature=0.01), np.random.default_rng(0))
+    assert len(two) == 2
+
+
+def test_the_distinct_boxes_give_back_all_boxes():
+    pool = draw_feature_pool(40, ContextFeatureSettings(boxes_per_feature=0.5), np.random.default_rng(0))
+    first, which = pool.distinct_boxes
+    np.testing.assert_array_equal(pool.offset_mm.reshape(-1, 3)[first][which], pool.offset_mm)
+    np.testing.assert_array_equal(pool.size_mm.reshape(-1, 3)[first][which], pool.size_mm)
+
+
+@pytest.mark.parametrize("share", [0.3, 2])
+@pytest.mark.parametrize("frame", [None, 1.1 * rotation(0.2, -0.3)])
+def test_columns_hold_the_values_rounded_down_to_steps(share, frame):
+    rng = np.random.default_rng(0)
+    volume = volume_of(rng.integers(-1000, 8000, (12, 10, 11)))
+    options = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12, boxes_per_feature=share)
+    pool = draw_feature_pool(30, options, rng)
+    index = rng.integers(0, (12, 10, 11), (25, 3))
+    image = make_integral_image(volume, options)
+    columns = np.empty((30, 40), np.int16)
+    fill_feature_columns(image, image.positions(*index.T), pool, 3.0, columns[:, 7:32], frame)
+    values = values_at(volume, pool if frame is None else pool.transformed(frame), options, index).T
+    np.testing.assert_array_equal(columns[:, 7:32], np.clip(np.floor(values * STEPS_PER_HU), -32768, 32767))
+    assert (columns[:, 7:32] == 32767).any()
+
+
+@given(
+    value=st.floats(-5000, 5000, width=32) | st.integers(-40_000, 40_000).map(lambda step: step / 8),
+    step=st.integers(-32768, 32766),
+    near=st.integers(-2, 2) | st.none(),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_threshold_in_hu_splits_values_as_the_one_in_steps_does(value, step, near):
+    value = np.float32(value)
+    in_steps = np.clip(np.floor(value * np.float32(8)), -32768, 32767)
+    if near is not None:
+        step = int(np.clip(in_steps + near, -32768, 32766))
+    threshold = thresholds_in_hu(np.array([step], np.int16))[0]
+    assert (value <= threshold) == (in_steps <= step)
 
 
 def test_a_feature_measures_millimetres_whatever_the_voxel_size():
@@ -178,6 +234,8 @@ def test_slabs_read_the_same_values_as_the_whole_image():
     "wrong",
     [
         {"largest_offset_mm": 0},
+        {"boxes_per_feature": 0},
+        {"boxes_per_feature": 2.1},
         {"smallest_size_mm": 50},
         {"largest_size_mm": 300},
         {"single_share": 0.9, "local_share": 0.2},

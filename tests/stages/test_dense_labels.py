@@ -4,10 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertloc.centroids import Centroids
+from vertloc.geometry import Grid
 from vertloc.stages.dense_labels import (
     BACKGROUND,
     N_CLASSES,
     DenseLabelSettings,
+    background_map,
     dense_labels,
     expected_unannotated,
     label_width_mm2,
@@ -122,6 +124,29 @@ def test_variants_label_nothing_and_their_voxels_get_no_weight(variant, like):
     np.testing.assert_array_equal(found.probability[:, BACKGROUND], 1)
     np.testing.assert_allclose(found.weight, [0, 0.5], atol=1e-6)
     np.testing.assert_allclose(expected_unannotated(world(**{variant: point}), PLAIN), [point])
+
+
+@given(seed=st.integers(0, 1000), ghosts=st.integers(0, 2), is_flipped=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_background_map_says_what_the_labels_of_all_voxels_say(seed, ghosts, is_flipped):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(-1, 1)
+    direction = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    direction[:, 2] *= -1 if is_flipped else 1
+    grid = Grid((14, 11, 9), tuple(rng.uniform(2, 6, 3)), tuple(rng.normal(0, 50, 3)), tuple(direction.ravel()))
+    names = ("L1", "L2", "L4", "L6")[: rng.integers(0, 5)]
+    at = rng.uniform(-3, (17, 14, 12), (len(names), 3))
+    centroids = Centroids(names, grid.to_world(at), "world")
+    options = DenseLabelSettings(ghosts=ghosts)
+    index = np.indices(grid.shape).reshape(3, -1).T
+    labels = dense_labels(grid.to_world(index), centroids, options)
+    exact, cut = (background_map(grid, centroids, options, smallest) for smallest in (1e-9, 0.01))
+    background = labels.probability[:, BACKGROUND].reshape(grid.shape)
+    np.testing.assert_allclose(exact.probability, background, atol=1e-5)
+    np.testing.assert_allclose(exact.weight, labels.weight.reshape(grid.shape), atol=1e-5)
+    # What is cut off is background that counts, but for so little.
+    np.testing.assert_allclose(cut.probability, background, atol=0.01 * (1 + len(names)))
+    np.testing.assert_allclose(cut.weight, labels.weight.reshape(grid.shape), atol=0.02)
 
 
 def test_impossible_settings_are_refused():

@@ -9,19 +9,14 @@ from vertloc.geometry import Grid
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     box_corners,
-    draw_feature_pool,
     make_integral_image,
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES, DenseLabels
 from vertloc.stages.forest import forest_sums, tree_leaves
-from vertloc.stages.forest_growing import (
-    ForestSettings,
-    grow_centre_forest,
-    grow_classification_forest,
-    grow_classification_tree,
-)
+from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
+from vertloc.stages.tree_growing import ForestSettings
 
 OPTIONS = ContextFeatureSettings(largest_offset_mm=9, largest_size_mm=9)
 SMALL = ForestSettings(n_trees=3, max_depth=6, features_per_tree=20, features_per_node=20, patient_share=0.6)
@@ -133,10 +128,13 @@ def test_leaves_are_distributions_and_every_tree_is_reported():
     assert len(grown.pool) == 60
 
 
-@pytest.mark.parametrize("thresholds", ["random", "best"])
-def test_a_trivial_problem_is_learned(thresholds):
+GROWERS = [("vertloc", "random"), ("scikit-learn", "random"), ("scikit-learn", "best")]
+
+
+@pytest.mark.parametrize(("grower", "thresholds"), GROWERS)
+def test_a_trivial_problem_is_learned(grower, thresholds):
     # A tree's draw of labels also holds background; the leaves still hold the mean soft label.
-    forest = grow(settings=replace(SMALL, thresholds=thresholds, min_samples_leaf=30))
+    forest = grow(settings=replace(SMALL, grower=grower, thresholds=thresholds, min_samples_leaf=30))
     scans, samples = make_scans(7)
     image = make_integral_image(scans[6].volume, OPTIONS)
     corners, scales = box_corners(forest.pool, 3.0, image)
@@ -146,26 +144,6 @@ def test_a_trivial_problem_is_learned(thresholds):
     inner = np.abs(samples[6].index[:, 0] - border) > 2
     wrong = np.abs(found[inner] - labels[inner]).max(axis=1) > 0.1
     assert wrong.mean() < 0.01
-
-
-def test_leaves_hold_the_weighted_mean_soft_label_of_their_samples():
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 100, (200, 4)).astype(np.float32)
-    mass = (rng.dirichlet(np.ones(N_CLASSES), 200) * rng.uniform(0.1, 2, (200, 1))).astype(np.float32)
-    settings = replace(SMALL, features_per_tree=4, features_per_node=4, min_samples_leaf=10)
-    pool = draw_feature_pool(4, OPTIONS, rng)
-    tree = grow_classification_tree(values, mass, pool, settings, rng)
-    node = np.zeros(200, int)
-    for _ in range(settings.max_depth):
-        below = tree.children[node, (values[np.arange(200), tree.features[node]] > tree.thresholds[node]).astype(int)]
-        node = np.where(tree.children[node, 0] >= 0, below, node)
-    leaf = tree.children[node, 1]
-    assert (tree.children[node, 0] < 0).all()
-    assert len(np.unique(leaf)) == len(tree.leaf_values) > 3
-    for row, values_of_leaf in enumerate(tree.leaf_values):
-        assert (leaf == row).sum() >= 10
-        total = mass[leaf == row].sum(axis=0, dtype=np.float64)
-        np.testing.assert_allclose(values_of_leaf, total / total.sum(), atol=1e-6)
 
 
 def centre_samples(scans, seed=0):
@@ -197,13 +175,14 @@ def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness()
             np.testing.assert_allclose(forest.leaf_values[row, 3], (1 + variance / 4) ** -2, rtol=1e-4)
 
 
-def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image():
+@pytest.mark.parametrize(("grower", "thresholds"), GROWERS)
+def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image(grower, thresholds):
     scans, samples = make_scans()
     parts = []
     for part in samples:
         up = np.where(part.labels.probability[:, 9] > 0, 7, -7)
         parts.append(CentreSamples(part.index, np.stack([0 * up, 0 * up, up], axis=1).astype(np.float32)))
-    settings = replace(SMALL, min_samples_leaf=20, thresholds="best")
+    settings = replace(SMALL, min_samples_leaf=20, grower=grower, thresholds=thresholds)
     one, two = (grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n) for n in (1, 2))
     assert same_arrays(one, two)
     sure = one.leaf_values[one.leaf_values[:, 3] > 0.9]
@@ -224,20 +203,3 @@ def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_e
     np.testing.assert_allclose(found, 0, atol=1e-4)
     with pytest.raises(TrainingError, match="4 training scans"):
         grow_centre_forest(scans, [nothing] * 4, OPTIONS, settings, np.random.SeedSequence(0))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"n_trees": 0},
-        {"max_depth": 101},
-        {"min_samples_leaf": 0},
-        {"features_per_node": 500},
-        {"thresholds": "none"},
-        {"pool": "none"},
-        {"patient_share": 0},
-    ],
-)
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        ForestSettings(**wrong)

@@ -8,7 +8,6 @@ from vertloc.geometry import Grid
 from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import forest_sums
-from vertloc.stages.tree_growing import ForestSettings
 from vertloc.stages.naming import NamingSettings, grow_naming_forest, name_in_spine_frame
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.preprocess import IsotropicVolume
@@ -16,6 +15,7 @@ from vertloc.stages.sampling import TrainingScan
 from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModelSettings, learn_shape_model
 from vertloc.stages.spine_frame import spine_frames
+from vertloc.stages.tree_growing import ForestSettings
 from vertloc.vertebrae import RANK
 
 PRIOR = learn_shape_model([], ShapeModelSettings())

@@ -43,7 +43,7 @@ class ContextFeatureSettings:
     near_share: float = 0.5
     smallest_size_mm: float = 3.0
     largest_size_mm: float = 40.0
-    boxes_per_feature: float = 2.0
+    boxes_per_feature: float = 0.5
     single_share: float = 0.4
     local_share: float = 0.2
     outside: OutsideRule = "replicate"

@@ -143,10 +143,14 @@ def _feature_source(
         shared = draw_feature_pool(n_features, feature_settings, np.random.default_rng(pool_seed))
         everything = columns_of(range(len(scans)), shared, n_threads)
         first = np.cumsum([0, *(len(index) for index in indices)])
-        return lambda rows, _: (
-            shared,
-            np.concatenate([everything[:, first[i] : first[i + 1]] for i in rows], axis=1),
-        )
+        everyone = list(range(len(scans)))
+
+        def shared_columns(rows: Sequence[int], _: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
+            if list(rows) == everyone:
+                return shared, everything
+            return shared, np.concatenate([everything[:, first[i] : first[i + 1]] for i in rows], axis=1)
+
+        return shared_columns
 
     def own_pool(rows: Sequence[int], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
         pool = draw_feature_pool(n_features, feature_settings, rng)

@@ -13,7 +13,7 @@ from vertloc.stages.context_features import (
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES, DenseLabels
 from vertloc.stages.forest import forest_sums, tree_leaves
-from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
+from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest, samples_of_some_patients
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
 from vertloc.stages.tree_growing import ForestSettings
@@ -116,6 +116,24 @@ def test_the_unseen_patients_do_not_matter_to_a_tree(pool):
     )
     assert same_arrays(again, grow(3, settings))
     assert not same_arrays(other, grow(3, settings))
+
+
+@pytest.mark.parametrize("pool", ["per_tree", "shared"])
+def test_a_tree_has_no_more_samples_than_it_may_and_draws_them_from_all_scans(pool):
+    scans, samples = make_scans()
+    settings = replace(SMALL, n_trees=4, pool=pool, patient_share=1.0, min_samples_leaf=1, samples_per_tree=60)
+    forest = grow_classification_forest(scans, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(0))
+    # With one sample a leaf there are no more leaves than samples.
+    assert len(forest.leaf_values) <= 4 * 60
+    rows = samples_of_some_patients(scans, [part.index for part in samples], settings, np.random.default_rng(0))
+    assert len(np.unique(rows)) == 60
+    n = len(samples[0].index)
+    assert set(rows // n) == set(range(5))
+    everything = replace(settings, samples_per_tree=5 * n)
+    np.testing.assert_array_equal(
+        samples_of_some_patients(scans, [part.index for part in samples], everything, np.random.default_rng(0)),
+        np.arange(5 * n),
+    )
 
 
 def test_leaves_are_distributions_and_every_tree_is_reported():

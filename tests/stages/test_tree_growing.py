@@ -91,6 +91,7 @@ def test_the_generator_decides_and_samples_of_one_class_are_one_leaf(grower):
         {"thresholds": "none"},
         {"pool": "none"},
         {"patient_share": 0},
+        {"samples_per_tree": 0},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

@@ -1,7 +1,8 @@
 """Labelled samples -> a forest, a tree at a time.
 
 By default every tree has its own pool of context features and its own patients, which makes the trees differ at bounded
-memory: only the feature columns of the trees that grow at the same time exist, 2 bytes a sample and feature.
+memory: only the feature columns of the trees that grow at the same time exist, 2 bytes a sample and feature, and a tree
+has at most `samples_per_tree` samples.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ TreeMaker = Callable[
 ]
 """From (F, n) feature columns, (n, K) targets, the pool, the settings and a generator to one tree."""
 
-FeatureSource = Callable[[Sequence[int], np.random.Generator], tuple[FeaturePool, NDArray[np.int16]]]
-"""From the rows of a tree's scans and its generator to its pool and the (F, n) feature columns of all their samples."""
+FeatureSource = Callable[[NDArray[np.int64], np.random.Generator], tuple[FeaturePool, NDArray[np.int16]]]
+"""From the rows of a tree's samples and its generator to its pool and the (F, n) feature columns."""
 
 
 def grow_classification_forest(
@@ -91,13 +92,14 @@ def _grow(
     if not any(len(index) for index in indices):
         raise TrainingError(f"none of the {len(scans)} training scans has a voxel to learn from")
     pool_seed, *seeds = seed.spawn(settings.n_trees + 1)
+    all_targets = np.concatenate(targets)
     features_of = _feature_source(scans, indices, feature_settings, settings, pool_seed, n_threads)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(seeds[tree])
-        rows = scans_of_some_patients(scans, indices, settings.patient_share, rng)
+        rows = samples_of_some_patients(scans, indices, settings, rng)
         pool, columns = features_of(rows, rng)
-        grown = make(columns, np.concatenate([targets[i] for i in rows]), pool, settings, rng)
+        grown = make(columns, all_targets[rows], pool, settings, rng)
         if on_tree is not None:
             on_tree()
         return grown
@@ -105,14 +107,21 @@ def _grow(
     return join_forests(run_pieces(grow, settings.n_trees, n_threads))
 
 
-def scans_of_some_patients(
-    scans: Sequence[TrainingScan], samples: Sequence[Sized], share: float, rng: np.random.Generator
-) -> list[int]:
-    """Choose a share of the patients that have samples, at least one, and return the rows of all their scans."""
+def samples_of_some_patients(
+    scans: Sequence[TrainingScan], samples: Sequence[Sized], settings: ForestSettings, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose a share of the patients that have samples, at least one, and some or all samples of all their scans.
+
+    returns : ascending rows of the samples of all scans behind each other, (n,) int64
+    """
     patients = sorted({scan.patient for scan, own in zip(scans, samples, strict=True) if len(own)})
-    n_chosen = max(1, round(share * len(patients)))
+    n_chosen = max(1, round(settings.patient_share * len(patients)))
     chosen = {patients[i] for i in rng.choice(len(patients), n_chosen, replace=False)}
-    return [i for i, scan in enumerate(scans) if scan.patient in chosen]
+    is_chosen = np.array([scan.patient in chosen for scan in scans])
+    rows = np.flatnonzero(np.repeat(is_chosen, [len(own) for own in samples]))
+    if len(rows) > settings.samples_per_tree:
+        rows = np.sort(rng.choice(rows, settings.samples_per_tree, replace=False))
+    return rows
 
 
 def _feature_source(
@@ -123,36 +132,31 @@ def _feature_source(
     pool_seed: np.random.SeedSequence,
     n_threads: int,
 ) -> FeatureSource:
-    """Return what gives a tree its pool and the feature columns of its scans; a shared pool is evaluated here, once."""
+    """Return what gives a tree its pool and its feature columns; a shared pool is evaluated here, once."""
+    first = np.cumsum([0, *(len(index) for index in indices)])
 
-    def columns_of(rows: Sequence[int], pool: FeaturePool, n_threads: int) -> NDArray[np.int16]:
-        ends = np.cumsum([0, *(len(indices[i]) for i in rows)])
-        columns = np.empty((len(pool), ends[-1]), np.int16)
+    def columns_of(rows: NDArray[np.int64], pool: FeaturePool, n_threads: int) -> NDArray[np.int16]:
+        columns = np.empty((len(pool), len(rows)), np.int16)
+        ends = np.searchsorted(rows, first)
 
-        def fill(k: int) -> None:
-            scan, index = scans[rows[k]], indices[rows[k]]
-            image = make_integral_image(scan.volume, feature_settings)
-            own = columns[:, ends[k] : ends[k + 1]]
-            fill_feature_columns(image, image.positions(*index.T), pool, scan.volume.spacing_mm, own)
+        def fill(i: int) -> None:
+            begin, end = ends[i], ends[i + 1]
+            if begin < end:
+                index = indices[i][rows[begin:end] - first[i]]
+                image = make_integral_image(scans[i].volume, feature_settings)
+                positions = image.positions(*index.T)
+                fill_feature_columns(image, positions, pool, scans[i].volume.spacing_mm, columns[:, begin:end])
 
-        run_pieces(fill, len(rows), n_threads)
+        run_pieces(fill, len(scans), n_threads)
         return columns
 
     n_features = settings.features_per_tree
     if settings.pool == "shared":
         shared = draw_feature_pool(n_features, feature_settings, np.random.default_rng(pool_seed))
-        everything = columns_of(range(len(scans)), shared, n_threads)
-        first = np.cumsum([0, *(len(index) for index in indices)])
-        everyone = list(range(len(scans)))
+        everything = columns_of(np.arange(first[-1]), shared, n_threads)
+        return lambda rows, _: (shared, everything if len(rows) == first[-1] else everything[:, rows])
 
-        def shared_columns(rows: Sequence[int], _: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
-            if list(rows) == everyone:
-                return shared, everything
-            return shared, np.concatenate([everything[:, first[i] : first[i + 1]] for i in rows], axis=1)
-
-        return shared_columns
-
-    def own_pool(rows: Sequence[int], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
+    def own_pool(rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
         pool = draw_feature_pool(n_features, feature_settings, rng)
         return pool, columns_of(rows, pool, 1)
 

@@ -27,7 +27,7 @@ from vertloc.stages.context_features import (
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import FlatForest, forest_sums, join_forests
-from vertloc.stages.forest_growing import scans_of_some_patients
+from vertloc.stages.forest_growing import samples_of_some_patients
 from vertloc.stages.naming_samples import NamingSampleSettings, NamingView, draw_naming_views
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
@@ -120,15 +120,17 @@ def grow_naming_forest(
         return np.concatenate(columns, axis=1), np.concatenate(classes)
 
     parts = run_pieces(sample, len(scans), n_threads)
-    columns, classes = [part[0] for part in parts], [part[1] for part in parts]
-    class_weights = _balance(np.concatenate(classes), settings.balance)
+    columns, classes = np.concatenate([part[0] for part in parts], axis=1), np.concatenate([part[1] for part in parts])
+    classes_of_scans = [part[1] for part in parts]
+    del parts
+    class_weights = _balance(classes, settings.balance)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(tree_seeds[tree])
         chosen = rng.choice(len(pool), min(forest_settings.features_per_tree, len(pool)), replace=False)
-        rows = scans_of_some_patients(scans, classes, forest_settings.patient_share, rng)
-        own_columns = np.concatenate([columns[i][chosen] for i in rows], axis=1)
-        mass = np.eye(N_CLASSES, dtype=np.float32)[np.concatenate([classes[i] for i in rows])] * class_weights
+        rows = samples_of_some_patients(scans, classes_of_scans, forest_settings, rng)
+        mass = np.eye(N_CLASSES, dtype=np.float32)[classes[rows]] * class_weights
+        own_columns = columns[chosen] if len(rows) == len(classes) else columns[np.ix_(chosen, rows)]
         own = grow_classification_tree(own_columns, mass, pool.some(chosen), forest_settings, rng)
         if on_tree is not None:
             on_tree()

@@ -45,6 +45,8 @@ class ForestSettings:
     thresholds : "random" (one random threshold a feature, extremely randomised trees) or "best" (all thresholds), which
         only scikit-learn grows
     patient_share : share of the patients that a tree sees; the others are its out-of-bag patients
+    samples_per_tree : most samples of a tree, drawn from all of its patients. Its feature columns take 2 bytes times
+        features_per_tree for each
     """
 
     n_trees: int = 20
@@ -56,6 +58,7 @@ class ForestSettings:
     grower: Grower = "vertloc"
     thresholds: Thresholds = "random"
     patient_share: float = 0.75
+    samples_per_tree: int = 500_000
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -64,6 +67,7 @@ class ForestSettings:
             ("min_samples_leaf", 1, 100_000),
             ("features_per_tree", 1, 100_000),
             ("features_per_node", 1, self.features_per_tree),
+            ("samples_per_tree", 1, 100_000_000),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")

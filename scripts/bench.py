@@ -66,7 +66,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the speed promises against baselines in the same run.")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="also write every figure as JSON")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, fewer training scans, smaller volumes")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, smaller volumes")
     parser.add_argument("--only", choices=list(PARTS), nargs="+", metavar="NAME", help=f"some of: {', '.join(PARTS)}")
     return parser.parse_args()
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from vertloc.cohorts.phantom.cohort import PlannedScan, annotate_planned, plan_cohort
+from vertloc.cohorts.phantom.cohort import plan_cohort
 from vertloc.cohorts.phantom.render import render_benchmark_scan, render_scan
 from vertloc.cohorts.phantom.settings import demo_settings
 from vertloc.config import Config
@@ -43,7 +43,7 @@ class Contest:
 class Scene:
     """The inputs of all measurements.
 
-    folder : temporary, for files; quick : fewer repeats, fewer training scans, smaller volumes
+    folder : temporary, for files; quick : fewer repeats, smaller volumes
     """
 
     def __init__(self, folder: Path, quick: bool) -> None:
@@ -58,9 +58,8 @@ class Scene:
     @cached_property
     def training_scans(self) -> list[TrainingScan]:
         """Coarse phantom scans, preprocessed."""
-        plans = plan_cohort(demo_settings(N_PATIENTS), SEED)
         scans = []
-        for plan in _few_with_all_labels(plans) if self.quick else plans:
+        for plan in plan_cohort(demo_settings(N_PATIENTS), SEED):
             volume, centroids = render_scan(plan.patient, plan.geometry, plan.generator(), plan.scan)
             small = preprocess(volume, self.config.preprocess, N_THREADS)
             scans.append(TrainingScan(small, centroids.to_world(volume.grid), plan.patient_name, plan.scan))
@@ -74,7 +73,7 @@ class Scene:
 
     @cached_property
     def model(self) -> Model:
-        """A model with forests of the default size, from few scans."""
+        """A model with forests of the default size."""
         return train_on_scans(self.training_scans, self.config, SEED, N_THREADS)
 
     @cached_property
@@ -145,18 +144,6 @@ class Scene:
         path = self.folder / "scans" / "scan.mhd"
         write_image(self.scan, path)
         return path
-
-
-def _few_with_all_labels(plans: list[PlannedScan]) -> list[PlannedScan]:
-    """Choose scans, one after the other, that show a vertebra which those before do not."""
-    chosen: list[PlannedScan] = []
-    seen: set[str] = set()
-    for plan in plans:
-        labels = set(annotate_planned(plan).labels)
-        if not labels <= seen:
-            chosen.append(plan)
-            seen |= labels
-    return chosen
 
 
 def _drawn_classes(samples: Samples, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -8,13 +8,11 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-from joblib import Parallel, delayed
 
 import vertloc
 from vertloc.centroids import Frame
@@ -26,7 +24,6 @@ from vertloc.io.lml import write_lml
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
-from vertloc.report.overlay import check_can_draw, draw_overlay
 
 logger = logging.getLogger(__name__)
 
@@ -75,18 +72,30 @@ def predict_cases(
     """
     make_folder(out)
     if preview:
+        from vertloc.report.overlay import check_can_draw
+
         check_can_draw()
     if not resume:
         _refuse_to_replace_annotations(cases, out)
-    threads_inside = n_jobs if len(cases) == 1 else 1
-    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    predict = delayed(_predict_case)
     results = []
-    for result in parallel(predict(case, model, out, threads_inside, resume, frame, preview) for case in cases):
+    for result in _all_predicted(cases, model, out, n_jobs, (resume, frame, preview)):
         results.append(result)
         progress()
     return results
+
+
+def _all_predicted(
+    cases: Sequence[Case], model: Model, out: Path, n_jobs: int, how: tuple[bool, Frame, bool]
+) -> Iterator[CaseResult]:
+    """Yield the results in the order of the cases; `how` is resume, frame and preview."""
+    if len(cases) == 1:  # joblib takes a tenth of a second to import
+        yield _predict_case(cases[0], model, out, n_jobs, *how)
+        return
+    from joblib import Parallel, delayed
+
+    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    yield from parallel(delayed(_predict_case)(case, model, out, 1, *how) for case in cases)
 
 
 def _predict_case(
@@ -101,6 +110,8 @@ def _predict_case(
         found = localize(volume, model, n_threads)
         confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
         if preview:
+            from vertloc.report.overlay import draw_overlay
+
             draw_overlay(volume, found.world, None, out / f"{case.scan}.png", case.scan, confidence)
         write_lml(out / f"{case.scan}.lml", found.local if frame == "local" else found.world, frame=frame)
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -21,9 +20,11 @@ from vertloc.errors import OutputError, VertlocError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import write_lml
+from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
+from vertloc.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def predict_cases(
     frame: Frame = "local",
     preview: bool = False,
     progress: Callable[[], None] = lambda: None,
+    read_ahead: Callable[[], Volume] | None = None,
 ) -> list[CaseResult]:
     """Localize every case and write `<scan>.lml` into the folder `out`; results in the order of the cases.
 
@@ -67,6 +69,7 @@ def predict_cases(
     resume : leave scans alone whose `.lml` is already there
     frame : of the points in the `.lml` files
     preview : also draw `<scan>.png`
+    read_ahead : gives the volume of a single case, if its reading has already begun
     A scan that fails leaves no result behind, not even that of an earlier run. Raises OutputError if `out` cannot be
     written to, or holds an annotation that a result would replace.
     """
@@ -78,18 +81,23 @@ def predict_cases(
     if not resume:
         _refuse_to_replace_annotations(cases, out)
     results = []
-    for result in _all_predicted(cases, model, out, n_jobs, (resume, frame, preview)):
+    for result in _all_predicted(cases, model, out, n_jobs, (resume, frame, preview), read_ahead):
         results.append(result)
         progress()
     return results
 
 
 def _all_predicted(
-    cases: Sequence[Case], model: Model, out: Path, n_jobs: int, how: tuple[bool, Frame, bool]
+    cases: Sequence[Case],
+    model: Model,
+    out: Path,
+    n_jobs: int,
+    how: tuple[bool, Frame, bool],
+    read_ahead: Callable[[], Volume] | None,
 ) -> Iterator[CaseResult]:
     """Yield the results in the order of the cases; `how` is resume, frame and preview."""
     if len(cases) == 1:  # joblib takes a tenth of a second to import
-        yield _predict_case(cases[0], model, out, n_jobs, *how)
+        yield _predict_case(cases[0], model, out, n_jobs, *how, read_ahead)
         return
     from joblib import Parallel, delayed
 
@@ -99,14 +107,21 @@ def _all_predicted(
 
 
 def _predict_case(
-    case: Case, model: Model, out: Path, n_threads: int, resume: bool, frame: Frame, preview: bool
+    case: Case,
+    model: Model,
+    out: Path,
+    n_threads: int,
+    resume: bool,
+    frame: Frame,
+    preview: bool,
+    read_ahead: Callable[[], Volume] | None = None,
 ) -> CaseResult:
     image = str(case.image_path)
     if resume and (out / f"{case.scan}.lml").exists():
         return CaseResult(case.scan, image, "skipped")
     start = time.perf_counter()
     try:
-        volume = read_image(case.image_path)
+        volume = read_ahead() if read_ahead else read_image(case.image_path)
         found = localize(volume, model, n_threads)
         confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
         if preview:
@@ -150,15 +165,17 @@ def write_manifest(
     model_path: Path,
     frame: Frame,
     seconds: float,
+    model_sha256: str | None = None,
 ) -> None:
     """Write `run.json`: what ran on what, with which versions, and what became of every scan.
 
-    command : the command line as it was given
+    command : the command line as it was given; model_sha256 : checksum of the model file, if it is known already
     """
+    sha256 = model_sha256 or file_sha256(model_path)
     cases = [{**_plain(result), "seconds": round(result.seconds, 3)} for result in results]
     manifest = {
         "command": list(command),
-        "model": {"path": str(model_path), "sha256": _sha256(model_path), **asdict(model.provenance)},
+        "model": {"path": str(model_path), "sha256": sha256, **asdict(model.provenance)},
         "config": model.config.as_dict(),
         "frame": frame,
         "versions": versions(),
@@ -190,8 +207,3 @@ def _version(library: str) -> str:
 
 def _plain(result: CaseResult) -> dict[str, Any]:
     return {key: getattr(result, key) for key in ("scan", "image", "status", "message", "confidence")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,8 @@ from vertloc.cohorts.case import Case
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
-from vertloc.io.model_file import read_model_file
+from vertloc.io.images import read_image
+from vertloc.io.model_file import file_sha256, read_model_file
 from vertloc.io.outputs import make_folder
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def run(args: Namespace) -> int:
     with ThreadPoolExecutor(1) as reader:
         # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
         stored = reader.submit(read_model_file, args.model)
+        sha256 = reader.submit(file_sha256, args.model)
+        first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
         from vertloc.batch import predict_cases, write_manifest
         from vertloc.model import model_of
 
@@ -44,9 +47,10 @@ def run(args: Namespace) -> int:
             frame=args.frame,
             preview=args.preview,
             progress=step,
+            read_ahead=first.result if first else None,
         )
     seconds = time.perf_counter() - start
-    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds)
+    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds, sha256.result())
     for result in results:
         say(args, _line(result))
     failed = [result for result in results if result.status == "failed"]

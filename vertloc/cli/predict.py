@@ -30,7 +30,7 @@ def run(args: Namespace) -> int:
     with ThreadPoolExecutor(1) as reader:
         # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
         stored = reader.submit(read_model_file, args.model)
-        sha256 = reader.submit(file_sha256, args.model)
+        sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
         first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
         from vertloc.batch import predict_cases, write_manifest
         from vertloc.model import model_of

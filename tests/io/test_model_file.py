@@ -1,6 +1,7 @@
 """Damaged and crafted files are tested through `load_model`, in tests/test_model.py."""
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,3 +53,8 @@ def test_a_member_said_to_be_larger_than_the_file_is_refused_before_anything_is_
     path.write_bytes(data[:directory] + data[directory:].replace(size, (2**31).to_bytes(4, "little")))
     with pytest.raises(ModelError, match="a member is said to be larger than the file"):
         read_model_file(path)
+
+
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(ModelError, match="/dev/zero: expected a model file, got a device or a pipe"):
+        read_model_file(Path("/dev/zero"))

@@ -87,6 +87,8 @@ def read_model_file(path: Path) -> StoredModel:
     """
     if path.is_dir():
         raise ModelError(f"{path}: expected a model file, got a folder")
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise ModelError(f"{path}: expected a model file, got a device or a pipe")
     with _errors_name_the_file(path), zipfile.ZipFile(path) as archive:
         header = _read_header(archive, path.stat().st_size)
         return StoredModel(path, header, _read_arrays(archive, header))

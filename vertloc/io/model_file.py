@@ -37,7 +37,7 @@ _ARRAYS = (
     "shape/covariance_mm2",
 )
 # Reading in another thread, each piece waits for the interpreter's lock a few times, up to 5 ms.
-_CHUNK = 8 << 20
+_CHUNK = 4 << 20
 _DTYPES = ("<i4", "<i8", "<f4", "<f8")
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>%s)', 'fortran_order': False, 'shape': "

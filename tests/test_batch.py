@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from vertloc.cohorts.case import Case
 from vertloc.config import config_from_dict
 from vertloc.errors import OutputError
 from vertloc.geometry import Grid
-from vertloc.io.images import read_grid, write_image
+from vertloc.io.images import read_grid, read_image, write_image
 from vertloc.io.lml import read_lml
 from vertloc.model import save_model
 from vertloc.report import overlay
@@ -86,6 +87,22 @@ def test_the_files_hold_what_was_found_in_the_frame_that_was_asked_for(data, toy
     expected = read_grid(data / "a.mhd").local_to_world(in_local.points_mm)
     np.testing.assert_allclose(in_world.points_mm, expected, atol=0.001)
     assert np.abs(in_world.points_mm - in_local.points_mm).max() > 5
+
+
+def test_a_volume_that_was_read_ahead_gives_the_same_result_and_its_error_is_the_scans_failure(
+    data, toy_model, tmp_path
+):
+    (plain,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "plain", n_jobs=2)
+    volume = read_image(data / "a.mhd")
+    (ahead,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "ahead", n_jobs=2, read_ahead=lambda: volume)
+    assert (tmp_path / "ahead/a.lml").read_bytes() == (tmp_path / "plain/a.lml").read_bytes()
+    assert ahead.confidence == plain.confidence
+    (failed,) = predict_cases(
+        cases(data, "a.mhd"), toy_model, tmp_path / "ahead", read_ahead=lambda: read_image(data / "broken.mhd")
+    )
+    assert failed.status == "failed"
+    assert "broken.mhd: not a MetaImage header" in failed.message
+    assert names_in(tmp_path / "ahead") == []
 
 
 def test_resume_leaves_alone_what_is_there(data, toy_model, tmp_path):
@@ -187,7 +204,7 @@ def test_the_manifest_tells_what_ran_on_what_and_how_it_went(data, toy_model, tm
     assert manifest["counts"] == {"done": 2, "empty": 1, "skipped": 0, "failed": 2}
     assert config_from_dict(manifest["config"], "manifest") == toy_model.config
     assert manifest["model"]["path"] == str(tmp_path / "model.npz")
-    assert len(manifest["model"]["sha256"]) == 64
+    assert manifest["model"]["sha256"] == hashlib.sha256((tmp_path / "model.npz").read_bytes()).hexdigest()
     assert manifest["model"]["seed"] == toy_model.provenance.seed
     assert [case["scan"] for case in manifest["cases"]] == [r.scan for r in results]
     first = manifest["cases"][0]

@@ -103,12 +103,12 @@ def test_the_scores_say_what_they_were_measured_on(folder):
     assert settings["configuration"] == tiny_config().as_dict()
 
 
-def test_the_same_study_gives_the_same_landmarks_on_another_number_of_threads(study, folds, folder):
-    again = run_study(folds, tiny_config(), folder / "again", 3, 1, overlays=False)
+def test_the_same_study_gives_the_same_landmarks_and_pictures_on_another_number_of_threads(study, folds, folder):
+    again = run_study(folds, tiny_config(), folder / "again", 3, 1)
     assert again.scores == study.scores
-    assert not (folder / "again/overlays").exists()
-    for path in (folder / "out/lml").iterdir():
-        assert (folder / "again/lml" / path.name).read_bytes() == path.read_bytes()
+    for kind in ("lml", "overlays"):
+        for path in (folder / "out" / kind).iterdir():
+            assert (folder / "again" / kind / path.name).read_bytes() == path.read_bytes()
     assert (folder / "again/model-fold1.npz").read_bytes() == (folder / "out/model-fold1.npz").read_bytes()
 
 

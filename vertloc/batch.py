@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-from joblib import Parallel, delayed
 
 import vertloc
 from vertloc.centroids import Frame
@@ -23,10 +20,11 @@ from vertloc.errors import OutputError, VertlocError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.lml import write_lml
+from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
-from vertloc.report.overlay import check_can_draw, draw_overlay
+from vertloc.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +61,7 @@ def predict_cases(
     frame: Frame = "local",
     preview: bool = False,
     progress: Callable[[], None] = lambda: None,
+    read_ahead: Callable[[], Volume] | None = None,
 ) -> list[CaseResult]:
     """Localize every case and write `<scan>.lml` into the folder `out`; results in the order of the cases.
 
@@ -70,37 +69,64 @@ def predict_cases(
     resume : leave scans alone whose `.lml` is already there
     frame : of the points in the `.lml` files
     preview : also draw `<scan>.png`
+    read_ahead : gives the volume of a single case, if its reading has already begun
     A scan that fails leaves no result behind, not even that of an earlier run. Raises OutputError if `out` cannot be
     written to, or holds an annotation that a result would replace.
     """
     make_folder(out)
     if preview:
+        from vertloc.report.overlay import check_can_draw
+
         check_can_draw()
     if not resume:
         _refuse_to_replace_annotations(cases, out)
-    threads_inside = n_jobs if len(cases) == 1 else 1
-    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    predict = delayed(_predict_case)
     results = []
-    for result in parallel(predict(case, model, out, threads_inside, resume, frame, preview) for case in cases):
+    for result in _all_predicted(cases, model, out, n_jobs, (resume, frame, preview), read_ahead):
         results.append(result)
         progress()
     return results
 
 
+def _all_predicted(
+    cases: Sequence[Case],
+    model: Model,
+    out: Path,
+    n_jobs: int,
+    how: tuple[bool, Frame, bool],
+    read_ahead: Callable[[], Volume] | None,
+) -> Iterator[CaseResult]:
+    """Yield the results in the order of the cases; `how` is resume, frame and preview."""
+    if len(cases) == 1:  # joblib takes a tenth of a second to import
+        yield _predict_case(cases[0], model, out, n_jobs, *how, read_ahead)
+        return
+    from joblib import Parallel, delayed
+
+    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    yield from parallel(delayed(_predict_case)(case, model, out, 1, *how) for case in cases)
+
+
 def _predict_case(
-    case: Case, model: Model, out: Path, n_threads: int, resume: bool, frame: Frame, preview: bool
+    case: Case,
+    model: Model,
+    out: Path,
+    n_threads: int,
+    resume: bool,
+    frame: Frame,
+    preview: bool,
+    read_ahead: Callable[[], Volume] | None = None,
 ) -> CaseResult:
     image = str(case.image_path)
     if resume and (out / f"{case.scan}.lml").exists():
         return CaseResult(case.scan, image, "skipped")
     start = time.perf_counter()
     try:
-        volume = read_image(case.image_path)
+        volume = read_ahead() if read_ahead else read_image(case.image_path)
         found = localize(volume, model, n_threads)
         confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
         if preview:
+            from vertloc.report.overlay import draw_overlay
+
             draw_overlay(volume, found.world, None, out / f"{case.scan}.png", case.scan, confidence)
         write_lml(out / f"{case.scan}.lml", found.local if frame == "local" else found.world, frame=frame)
     except Exception as error:
@@ -139,15 +165,17 @@ def write_manifest(
     model_path: Path,
     frame: Frame,
     seconds: float,
+    model_sha256: str | None = None,
 ) -> None:
     """Write `run.json`: what ran on what, with which versions, and what became of every scan.
 
-    command : the command line as it was given
+    command : the command line as it was given; model_sha256 : checksum of the model file, if it is known already
     """
+    sha256 = model_sha256 or file_sha256(model_path)
     cases = [{**_plain(result), "seconds": round(result.seconds, 3)} for result in results]
     manifest = {
         "command": list(command),
-        "model": {"path": str(model_path), "sha256": _sha256(model_path), **asdict(model.provenance)},
+        "model": {"path": str(model_path), "sha256": sha256, **asdict(model.provenance)},
         "config": model.config.as_dict(),
         "frame": frame,
         "versions": versions(),
@@ -179,8 +207,3 @@ def _version(library: str) -> str:
 
 def _plain(result: CaseResult) -> dict[str, Any]:
     return {key: getattr(result, key) for key in ("scan", "image", "status", "message", "confidence")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

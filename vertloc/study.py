@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from joblib import Parallel, delayed
+
 from vertloc.batch import CaseResult, predict_cases, versions, write_manifest
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.cohorts.layout import find_scans
@@ -90,7 +92,7 @@ def run_study(
     write_bytes_atomically(out / "scores.json", scores_json(scores, settings, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
     if overlays:
-        _draw_overlays(cases, results, out / "overlays", progress)
+        _draw_overlays(cases, results, out / "overlays", n_jobs, progress)
         page = gallery_html(out.name, score_entries(scores, "overlays"))
         write_bytes_atomically(out / "index.html", page.encode())
     return Study(scores, without, results, table)
@@ -133,14 +135,18 @@ def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], m
             write_lml(out / f"{case.scan}.lml", labelling.centroids.to_local(read_grid(case.image_path)))
 
 
-def _draw_overlays(cases: Sequence[Case], results: Sequence[CaseResult], out: Path, progress: Progress) -> None:
+def _draw_overlays(
+    cases: Sequence[Case], results: Sequence[CaseResult], out: Path, n_jobs: int, progress: Progress
+) -> None:
+    """Draw the scans that have a result and an annotation, several side by side."""
     found = {result.scan: result for result in results}
-    for case in cases:
-        result = found[case.scan]
-        if result.localization is not None and case.lml_path is not None:
-            volume = read_image(case.image_path)
-            truth = read_lml(case.lml_path).to_world(volume.grid)
-            draw_overlay(
-                volume, result.localization.world, truth, out / f"{case.scan}.png", case.scan, result.confidence
-            )
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    for _ in parallel(delayed(_draw_case)(case, found[case.scan], out) for case in cases):
         progress()
+
+
+def _draw_case(case: Case, result: CaseResult, out: Path) -> None:
+    if result.localization is not None and case.lml_path is not None:
+        volume = read_image(case.image_path)
+        truth = read_lml(case.lml_path).to_world(volume.grid)
+        draw_overlay(volume, result.localization.world, truth, out / f"{case.scan}.png", case.scan, result.confidence)

@@ -94,6 +94,7 @@ def test_study_writes_and_prints_its_table(run):
     assert (code, err) == (0, "")
     assert Path("study/table.md").read_text() in out
     assert names_in("study/lml") == ["toy00.lml", "toy05.lml", "toy06.lml", "toy07.lml"]
+    assert not Path("study/overlays").exists()
 
 
 def test_predict_takes_files_and_folders_and_writes_the_frame_and_previews_that_were_asked_for(run):
@@ -258,12 +259,12 @@ def test_wrong_arguments_give_2_and_the_usage(run):
 
 
 def test_ctrl_c_gives_130_without_a_traceback(run, monkeypatch):
-    from vertloc.cli import predict
+    from vertloc import batch
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "predict_cases", interrupt)
+    monkeypatch.setattr(batch, "predict_cases", interrupt)
     assert run("predict --model model.npz --out out data") == (130, "", "vertloc predict: stopped\n")
 
 

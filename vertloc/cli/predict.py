@@ -5,24 +5,37 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vertloc.batch import CaseResult, predict_cases, write_manifest
 from vertloc.cli.console import complain, progress_bar, say
 from vertloc.cohorts.case import Case
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
+from vertloc.io.images import read_image
+from vertloc.io.model_file import file_sha256, read_model_file
 from vertloc.io.outputs import make_folder
-from vertloc.model import load_model
+
+if TYPE_CHECKING:
+    from vertloc.batch import CaseResult
 
 
 def run(args: Namespace) -> int:
     """Predict all cases; 0 if all went well, 1 if some failed, 2 if all did."""
     make_folder(args.out)
     cases = _cases(args)
-    model = load_model(args.model)
+    with ThreadPoolExecutor(1) as reader:
+        # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
+        stored = reader.submit(read_model_file, args.model)
+        sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
+        first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
+        from vertloc.batch import predict_cases, write_manifest
+        from vertloc.model import model_of
+
+        model = model_of(stored.result())
     start = time.perf_counter()
     with progress_bar(args, len(cases), "scan") as step:
         results = predict_cases(
@@ -34,9 +47,10 @@ def run(args: Namespace) -> int:
             frame=args.frame,
             preview=args.preview,
             progress=step,
+            read_ahead=first.result if first else None,
         )
     seconds = time.perf_counter() - start
-    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds)
+    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds, sha256.result())
     for result in results:
         say(args, _line(result))
     failed = [result for result in results if result.status == "failed"]

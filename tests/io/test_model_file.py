@@ -1,0 +1,60 @@
+"""Damaged and crafted files are tested through `load_model`, in tests/test_model.py."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vertloc.errors import ModelError
+from vertloc.io.model_file import read_model_file, write_model_file
+
+ARRAYS = {
+    "classifier/roots": np.arange(3),
+    "classifier/leaf_values": np.random.default_rng(0).random((40_000, 27), np.float32),
+    "naming/size_mm": np.empty((0, 2, 3), np.float32),
+}
+
+
+def test_header_and_arrays_come_back_aligned_and_writable(tmp_path):
+    path = tmp_path / "m.npz"
+    write_model_file(path, {"a": {"b": 1.5}}, {"seed": 3}, ARRAYS)
+    stored = read_model_file(path)
+    assert stored.path == path
+    assert (stored.header["config"], stored.header["provenance"]) == ({"a": {"b": 1.5}}, {"seed": 3})
+    assert stored.arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(stored.arrays[name], array, strict=True)
+        assert stored.arrays[name].flags.aligned
+        assert stored.arrays[name].flags.writeable
+
+
+def test_a_byte_changed_anywhere_in_a_large_array_is_noticed(tmp_path):
+    path = tmp_path / "m.npz"
+    write_model_file(path, {}, {}, ARRAYS)
+    right = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.getinfo("classifier/leaf_values.npy").header_offset + 300
+    for position in (begin, begin + 2_000_000, begin + ARRAYS["classifier/leaf_values"].nbytes - 300):
+        data = bytearray(right)
+        data[position] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=r"m\.npz: classifier/leaf_values is damaged"):
+            read_model_file(path)
+
+
+def test_a_member_said_to_be_larger_than_the_file_is_refused_before_anything_is_allocated(tmp_path):
+    path = tmp_path / "m.npz"
+    write_model_file(path, {}, {}, ARRAYS)
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("classifier/leaf_values.npy").file_size.to_bytes(4, "little")
+        directory = archive.start_dir
+    data = path.read_bytes()
+    path.write_bytes(data[:directory] + data[directory:].replace(size, (2**31).to_bytes(4, "little")))
+    with pytest.raises(ModelError, match="a member is said to be larger than the file"):
+        read_model_file(path)
+
+
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(ModelError, match="/dev/zero: expected a model file, got a device or a pipe"):
+        read_model_file(Path("/dev/zero"))

@@ -6,6 +6,8 @@ way to compute it (numpy, the forest walk) gives the same bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from vertloc.kernels.jit import kernel
 def box_features(
     integral: NDArray[np.int32],
     positions: NDArray[np.uint64],
-    corners: NDArray[np.int64],
+    corners: NDArray[Any],
     scales: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -24,8 +26,8 @@ def box_features(
 
     integral : flat int32, from `integral_image`
     positions : (n,) uint64 flat index of each voxel's lower corner in the integral image
-    corners : (F, 16) int64 flat offsets: the eight corners of box A, then of box B; in each the four added corners
-        come first, then the four subtracted ones
+    corners : (F, 16) int32 or int64 flat offsets: the eight corners of box A, then of box B; in each the four added
+        corners come first, then the four subtracted ones
     scales : (F, 2) float32, 1 / voxels of box A and B; 0 for B: a single box
     out : (n, F) float32, HU
     """
@@ -43,7 +45,7 @@ def box_features(
 def run_features(
     integral: NDArray[np.int32],
     first: np.uint64,
-    corner: NDArray[np.int64],
+    corner: NDArray[Any],
     scale: NDArray[np.float32],
     begin: np.uint64,
     end: np.uint64,
@@ -81,7 +83,44 @@ def run_features(
 
 
 @kernel
-def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[np.int64], first: int) -> np.float32:
+def list_features(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    voxels: NDArray[np.uint32],
+    corner: NDArray[Any],
+    scale: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out[voxel]` with one feature at `positions[voxel]`, for each voxel of a list.
+
+    The corners are read once, before the loop. corner, scale : one row of what `box_features` takes
+    """
+    scale_a, scale_b = scale[0], scale[1]
+    a0, a1, a2, a3 = np.uint64(corner[0]), np.uint64(corner[1]), np.uint64(corner[2]), np.uint64(corner[3])
+    a4, a5, a6, a7 = np.uint64(corner[4]), np.uint64(corner[5]), np.uint64(corner[6]), np.uint64(corner[7])
+    if scale_b == np.float32(0):
+        for i in range(np.uint64(voxels.shape[0])):
+            voxel = np.uint64(voxels[i])
+            at = positions[voxel]
+            added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
+            subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
+            out[voxel] = np.float32(np.int32(added - subtracted)) * scale_a
+        return
+    b0, b1, b2, b3 = np.uint64(corner[8]), np.uint64(corner[9]), np.uint64(corner[10]), np.uint64(corner[11])
+    b4, b5, b6, b7 = np.uint64(corner[12]), np.uint64(corner[13]), np.uint64(corner[14]), np.uint64(corner[15])
+    for i in range(np.uint64(voxels.shape[0])):
+        voxel = np.uint64(voxels[i])
+        at = positions[voxel]
+        added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
+        subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
+        value = np.float32(np.int32(added - subtracted)) * scale_a
+        added = integral[at + b0] + integral[at + b1] + integral[at + b2] + integral[at + b3]
+        subtracted = integral[at + b4] + integral[at + b5] + integral[at + b6] + integral[at + b7]
+        out[voxel] = value - np.float32(np.int32(added - subtracted)) * scale_b
+
+
+@kernel
+def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[Any], first: int) -> np.float32:
     """Sum one box at a flat position; unsigned indices spare numba's wraparound checks."""
     added = (
         integral[position + np.uint64(corner[first])]

@@ -96,7 +96,7 @@ def tree_leaves(
     positions: NDArray[np.uint64],
     forest: FlatForest,
     tree: int,
-    corners: NDArray[np.int64],
+    corners: NDArray[np.integer[Any]],
     scales: NDArray[np.float32],
 ) -> NDArray[np.int32]:
     """Find the leaf row that each position reaches in one tree: (n,) int32.
@@ -122,7 +122,7 @@ def forest_sums(
     image: IntegralImage,
     positions: NDArray[np.uint64],
     forest: FlatForest,
-    corners: NDArray[np.int64],
+    corners: NDArray[np.integer[Any]],
     scales: NDArray[np.float32],
     trees: range | None = None,
     out: NDArray[Any] | None = None,

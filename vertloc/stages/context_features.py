@@ -142,7 +142,10 @@ def make_integral_image(
     n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
     # Subtracting the outside intensity makes the outside count as zero.
     outside = round(settings.outside_hu)
-    sums = integral_image(volume.voxels, z_first, n_z, pad, outside, settings.outside == "replicate")
+    _, height, width = volume.voxels.shape
+    # numpy asks the system for large pages, a kernel would not: the walk reads all over the image.
+    sums = np.empty((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), np.int32)
+    integral_image(volume.voxels, z_first, pad, outside, settings.outside == "replicate", sums)
     return IntegralImage(sums, pad, z_first)
 
 

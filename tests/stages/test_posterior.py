@@ -84,7 +84,7 @@ def test_the_posterior_equals_the_plain_evaluation_to_the_last_bit(smallest):
     assert 0 < np.count_nonzero(expected) < expected.size
     np.testing.assert_array_equal(dense(found), expected)
     assert found.grid == volume.grid
-    assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int64, np.uint8, np.float32)
+    assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int32, np.uint8, np.float32)
     # Ordered by voxel, then class.
     assert (np.diff(found.voxel * 100 + found.rank) > 0).all()
 
@@ -133,7 +133,7 @@ def test_a_volume_of_background_has_an_empty_posterior():
         forest = random_forest(background=1.0)
         found = classify(random_volume(), forest, OPTIONS, PosteriorSettings(stop_after_trees=stop))
         assert len(found.voxel) == len(found.rank) == len(found.probability) == 0
-        assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int64, np.uint8, np.float32)
+        assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int32, np.uint8, np.float32)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (3, 1, 40)])

@@ -91,7 +91,7 @@ def find_centres(
     return _modes(cells, low, settings)
 
 
-def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Flat voxels that vote, and the probability of each to be of any vertebra."""
     if len(posterior.voxel) == 0:
         return np.empty(0, np.int64), np.empty(0, np.float32)

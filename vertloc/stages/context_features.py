@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.boxes import box_features
+from vertloc.kernels.entries import padded_positions
 from vertloc.kernels.integral import integral_image
 from vertloc.stages.preprocess import IsotropicVolume
 
@@ -132,6 +133,12 @@ class IntegralImage:
         height, width = self.sums.shape[1:]
         flat = ((z - self.z_first + self.pad) * height + y + self.pad) * width + x + self.pad
         return np.asarray(flat, dtype=np.uint64)
+
+    def positions_of(self, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> NDArray[np.uint64]:
+        """Flat positions of flat voxels of a volume of this shape."""
+        height, width = self.sums.shape[1:]
+        first = ((self.pad - self.z_first) * height + self.pad) * width + self.pad
+        return padded_positions(voxels, shape[1], shape[2], first, height, width)
 
 
 def make_integral_image(

@@ -85,32 +85,3 @@ def climb_cells(
             modes[j, 1] += dy
             modes[j, 2] += dz
     return modes, density
-
-
-@kernel
-def class_densities(
-    points: NDArray[np.float64],
-    ranks: NDArray[np.uint8],
-    masses: NDArray[np.float64],
-    at: NDArray[np.float64],
-    bandwidth: float,
-    n_classes: int,
-) -> NDArray[np.float64]:
-    """Sum mass times exp(-d^2 / (2 bandwidth^2)) for each class at some points; nothing past 4 bandwidths.
-
-    points : (m, 3); ranks : (m,) class of each mass; masses : (m,); at : (n, 3); returns : (n, n_classes)
-    """
-    out = np.zeros((at.shape[0], n_classes))
-    factor = -0.5 / (bandwidth * bandwidth)
-    reach = 16.0 * bandwidth * bandwidth
-    for j in range(at.shape[0]):
-        for i in range(points.shape[0]):
-            dz = points[i, 2] - at[j, 2]
-            if dz * dz > reach:
-                continue
-            dx = points[i, 0] - at[j, 0]
-            dy = points[i, 1] - at[j, 1]
-            squared = dx * dx + dy * dy + dz * dz
-            if squared <= reach:
-                out[j, ranks[i]] += masses[i] * np.exp(factor * squared)
-    return out

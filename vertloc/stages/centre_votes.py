@@ -9,13 +9,14 @@ as in regression forests). The modes of the votes are sharp: a few millimetres, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vertloc.geometry import Points
 from vertloc.kernels.jit import run_pieces
+from vertloc.kernels.peaks import find_peaks, smooth_slices
 from vertloc.kernels.votes import climb_cells, collect_votes
 from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
 from vertloc.stages.forest import FlatForest, tree_leaves
@@ -24,6 +25,7 @@ from vertloc.stages.preprocess import IsotropicVolume
 
 _CELL_MM = 2.0
 _MARGIN_MM = 12.0
+_SLICES_PER_PIECE = 16
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def find_centres(
     # In tree order, so that the sums are the same to the last bit on any number of cores.
     for leaves in _leaves_of_all_trees(volume, index, forest, feature_settings, n_threads):
         collect_votes(points, leaves, forest.leaf_values, mass, low, _CELL_MM, cells)
-    return _modes(cells, low, settings)
+    return _modes(cells, low, settings, n_threads)
 
 
 def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -124,10 +126,35 @@ def _leaves_of_all_trees(
     )
 
 
-def _modes(cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings) -> Centres:
-    smooth = ndimage.gaussian_filter(cells[..., 0], settings.bandwidth_mm / _CELL_MM, mode="constant", truncate=3.0)
-    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3, mode="constant")) & (smooth > 0))
-    peaks = peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][: settings.most_modes]
+def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threads: int = 1) -> NDArray[np.int64]:
+    """Find the highest peaks of masses on a grid under a Gaussian: (n, 3) indices, the highest first, at most `most`.
+
+    masses : (z, y, x); sigma : standard deviation in cells; the Gaussian is cut at 3 of them
+    """
+    distance = np.arange(-int(3.0 * sigma + 0.5), int(3.0 * sigma + 0.5) + 1)
+    weights = np.exp(-0.5 / (sigma * sigma) * distance**2)
+    weights = (weights / weights.sum())[len(weights) // 2 :]
+    smooth, depth = np.empty(masses.shape), len(masses)
+
+    def smooth_piece(piece: int) -> None:
+        begin = piece * _SLICES_PER_PIECE
+        smooth_slices(masses, weights, begin, min(begin + _SLICES_PER_PIECE, depth), smooth)
+
+    def peaks_of_piece(piece: int) -> NDArray[np.int64]:
+        begin = piece * _SLICES_PER_PIECE
+        return find_peaks(smooth, begin, min(begin + _SLICES_PER_PIECE, depth))
+
+    n_pieces = -(-depth // _SLICES_PER_PIECE)
+    run_pieces(smooth_piece, n_pieces, n_threads)
+    peaks = np.concatenate(run_pieces(peaks_of_piece, n_pieces, n_threads))
+    return peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][:most]
+
+
+def _modes(
+    cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings, n_threads: int
+) -> Centres:
+    masses = np.ascontiguousarray(cells[..., 0])
+    peaks = smoothed_peaks(masses, settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
     seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low
     modes, density = climb_cells(cells, low, _CELL_MM, seeds, settings.bandwidth_mm, 0.02, 50)
     order = np.argsort(-density, kind="stable")

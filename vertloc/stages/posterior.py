@@ -97,6 +97,7 @@ def _index_type(volume: IsotropicVolume) -> type[np.integer[Any]]:
 def _append(kept: Part, parts: list[Part]) -> None:
     """Put parts behind what is there, in place: a large array grows without a second copy of it."""
     n = len(kept[0])
+    column: NDArray[Any]
     for column, pieces in zip(kept, zip(*parts, strict=True), strict=True):
         column.resize(n + sum(map(len, pieces)), refcheck=False)
         np.concatenate(pieces, out=column[n:])

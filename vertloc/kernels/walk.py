@@ -144,6 +144,29 @@ def count_runs(run_ends: NDArray[np.uint32]) -> np.int64:
 
 
 @kernel
+def add_trees(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    roots: NDArray[np.int64],
+    children: NDArray[np.int32],
+    features: NDArray[np.int32],
+    thresholds: NDArray[np.float32],
+    corners: NDArray[Any],
+    scales: NDArray[np.float32],
+    leaf_values: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Add the leaf values of some trees, one after the other, to each position's row of `out`, (n, K).
+
+    roots : first node of each of the trees; others : see `find_leaves` and `add_leaf_values`
+    """
+    leaves = np.empty(positions.shape[0], np.int32)
+    for root in roots:
+        find_leaves(integral, positions, root, children, features, thresholds, corners, scales, leaves)
+        add_leaf_values(leaves, leaf_values, out)
+
+
+@kernel
 def add_leaf_values(leaves: NDArray[np.int32], leaf_values: NDArray[Any], out: NDArray[Any]) -> None:
     """Add each position's leaf values, (leaves, K), to its row of `out`, (n, K), of the same type."""
     for i in range(np.uint64(leaves.shape[0])):

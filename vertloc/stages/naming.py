@@ -84,11 +84,15 @@ def name_in_spine_frame(
     index = np.rint(volume.grid.to_index(places_mm)).astype(np.int64)
     image = make_integral_image(volume, feature_settings)
     probability = np.empty((len(index), N_CLASSES))
-    for i, (at, frame) in enumerate(zip(index, frames, strict=True)):
+    # Places with the nearest member of the chain in common share its frame, and the boxes turned into it.
+    different, which = np.unique(frames.reshape(-1, 9), axis=0, return_inverse=True)
+    for k, frame in enumerate(different.reshape(-1, 3, 3)):
+        here = np.flatnonzero(which == k)
         corners, scales = box_corners(forest.pool.transformed(frame), volume.spacing_mm, image)
-        around = np.clip(at + _AROUND, 0, np.array(volume.voxels.shape) - 1)
-        sums = forest_sums(image, image.positions(*around.T), forest, corners, scales)
-        probability[i] = sums.mean(axis=0, dtype=np.float64) / forest.n_trees
+        around = np.clip(index[here, None] + _AROUND, 0, np.array(volume.voxels.shape) - 1)
+        sums = forest_sums(image, image.positions(*around.reshape(-1, 3).T), forest, corners, scales)
+        sums = sums.reshape(len(here), len(_AROUND), N_CLASSES)
+        probability[here] = sums.mean(axis=1, dtype=np.float64) / forest.n_trees
     vertebrae = probability[:, BACKGROUND + 1 :]
     rank, place = np.nonzero(settings.smallest_probability <= vertebrae.T)
     order = np.lexsort((-vertebrae[place, rank], rank))

@@ -26,7 +26,7 @@ def random_cells(seed, shape=(6, 7, 5), n=60):
     leaf_values = np.column_stack([rng.normal(0, 3, (9, 3)), rng.random(9)]).astype(np.float32)
     leaves, masses = rng.integers(0, 9, n).astype(np.int32), rng.random(n).astype(np.float32)
     cells = np.zeros((*shape, 4))
-    collect_votes(points, leaves, leaf_values, masses, LOW, CELL, cells)
+    collect_votes(points, leaves, leaf_values, masses, LOW, CELL, 0, shape[0], cells)
     return cells, naive_votes(points, leaves, leaf_values, masses, shape)
 
 
@@ -37,11 +37,27 @@ def test_votes_fall_into_the_cells_of_their_places_or_are_lost(seed):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_slices_of_cells_filled_one_by_one_are_those_filled_at_once():
+    rng = np.random.default_rng(3)
+    votes = (
+        LOW + rng.uniform(-3, 17, (60, 3)),
+        np.zeros(60, np.int32),
+        np.array([[0.5, -1, 2, 0.7]], np.float32),
+        rng.random(60).astype(np.float32),
+    )
+    whole, parts = np.zeros((6, 7, 5, 4)), np.zeros((6, 7, 5, 4))
+    collect_votes(*votes, LOW, CELL, 0, 6, whole)
+    for begin, end in ((3, 6), (0, 1), (1, 3), (2, 2)):
+        collect_votes(*votes, LOW, CELL, begin, end, parts)
+    assert whole.any()
+    np.testing.assert_array_equal(parts, whole)
+
+
 def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
     cells = np.zeros((3, 3, 3, 4))
     points = np.stack([LOW, LOW + 3 * CELL, LOW + 3 * CELL - 1e-9, LOW - 1e-9])
     still = np.array([[0, 0, 0, 1]], np.float32)
-    collect_votes(points, np.zeros(4, np.int32), still, np.ones(4, np.float32), LOW, CELL, cells)
+    collect_votes(points, np.zeros(4, np.int32), still, np.ones(4, np.float32), LOW, CELL, 0, 3, cells)
     assert cells[0, 0, 0, 0] == 1
     assert cells[2, 2, 2, 0] == 1
     assert cells[..., 0].sum() == 2
@@ -50,7 +66,7 @@ def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
 def test_votes_are_added_to_what_is_there():
     cells = np.full((1, 1, 1, 4), 5.0)
     vote = np.array([[0, 0, 0, 0.5]], np.float32)
-    collect_votes(LOW[None] + 1, np.zeros(1, np.int32), vote, np.ones(1, np.float32), LOW, CELL, cells)
+    collect_votes(LOW[None] + 1, np.zeros(1, np.int32), vote, np.ones(1, np.float32), LOW, CELL, 0, 1, cells)
     np.testing.assert_allclose(cells[0, 0, 0], 5 + 0.5 * np.array([1, *(LOW + 1)]))
 
 

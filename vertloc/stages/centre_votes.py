@@ -26,6 +26,7 @@ from vertloc.stages.preprocess import IsotropicVolume
 _CELL_MM = 2.0
 _MARGIN_MM = 12.0
 _SLICES_PER_PIECE = 16
+_VOTERS_PER_PIECE = 16384
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,19 @@ def find_centres(
     points = volume.grid.to_world(index)
     low, shape = _cells_around(points)
     cells = np.zeros((*shape, 4))
-    # In tree order, so that the sums are the same to the last bit on any number of cores.
-    for leaves in _leaves_of_all_trees(volume, index, forest, feature_settings, n_threads):
-        collect_votes(points, leaves, forest.leaf_values, mass, low, _CELL_MM, cells)
+    leaves = _leaves_of_all_trees(volume, voxel, forest, feature_settings, n_threads)
+    # Every thread fills slices of its own, as many votes as the others.
+    ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_threads) / n_threads) - low[2]) / _CELL_MM)
+    ends = np.array([0, *ends, shape[0]]).astype(int)
+
+    def collect(piece: int) -> None:
+        # In tree order, so that the sums are the same to the last bit on any number of cores.
+        for own in leaves:
+            collect_votes(
+                points, own, forest.leaf_values, mass, low, _CELL_MM, int(ends[piece]), int(ends[piece + 1]), cells
+            )
+
+    run_pieces(collect, n_threads, n_threads)
     return _modes(cells, low, settings, n_threads)
 
 
@@ -111,19 +122,26 @@ def _cells_around(points: Points) -> tuple[NDArray[np.float64], tuple[int, int, 
 
 def _leaves_of_all_trees(
     volume: IsotropicVolume,
-    index: NDArray[np.int64],
+    voxel: NDArray[np.integer[Any]],
     forest: FlatForest,
     feature_settings: ContextFeatureSettings,
     n_threads: int,
-) -> list[NDArray[np.int32]]:
-    """Leaf rows of all voters in each tree; the integral image covers the voters' slices only."""
-    z_first, z_last = int(index[:, 0].min()), int(index[:, 0].max())
+) -> NDArray[np.int32]:
+    """Leaf rows of all voters in each tree, (trees, n); the integral image covers the voters' slices only."""
+    _, height, width = volume.voxels.shape
+    z_first, z_last = int(voxel[0]) // (height * width), int(voxel[-1]) // (height * width)
     image = make_integral_image(volume, feature_settings, z_first, z_last - z_first + 1)
     corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
-    positions = image.positions(index[:, 0], index[:, 1], index[:, 2])
-    return run_pieces(
-        lambda tree: tree_leaves(image, positions, forest, tree, corners, scales), forest.n_trees, n_threads
-    )
+    out = np.empty((forest.n_trees, len(voxel)), np.int32)
+
+    def fill(piece: int) -> None:
+        here = slice(piece * _VOTERS_PER_PIECE, (piece + 1) * _VOTERS_PER_PIECE)
+        positions = image.positions_of(voxel[here], volume.voxels.shape)
+        for tree in range(forest.n_trees):
+            out[tree, here] = tree_leaves(image, positions, forest, tree, corners, scales)
+
+    run_pieces(fill, -(-len(voxel) // _VOTERS_PER_PIECE), n_threads)
+    return out
 
 
 def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threads: int = 1) -> NDArray[np.int64]:
@@ -137,8 +155,10 @@ def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threa
     smooth, depth = np.empty(masses.shape), len(masses)
 
     def smooth_piece(piece: int) -> None:
-        begin = piece * _SLICES_PER_PIECE
-        smooth_slices(masses, weights, begin, min(begin + _SLICES_PER_PIECE, depth), smooth)
+        begin, end = piece * _SLICES_PER_PIECE, min((piece + 1) * _SLICES_PER_PIECE, depth)
+        low, high = max(begin - len(weights) + 1, 0), min(end + len(weights) - 1, depth)
+        own = np.ascontiguousarray(masses[low:high])
+        smooth_slices(own, weights, begin - low, end - low, smooth[low:high])
 
     def peaks_of_piece(piece: int) -> NDArray[np.int64]:
         begin = piece * _SLICES_PER_PIECE
@@ -153,8 +173,7 @@ def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threa
 def _modes(
     cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings, n_threads: int
 ) -> Centres:
-    masses = np.ascontiguousarray(cells[..., 0])
-    peaks = smoothed_peaks(masses, settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
+    peaks = smoothed_peaks(cells[..., 0], settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
     seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low
     modes, density = climb_cells(cells, low, _CELL_MM, seeds, settings.bandwidth_mm, 0.02, 50)
     order = np.argsort(-density, kind="stable")

@@ -93,30 +93,28 @@ def list_features(
 ) -> None:
     """Fill `out[voxel]` with one feature at `positions[voxel]`, for each voxel of a list.
 
-    The corners are read once, before the loop. corner, scale : one row of what `box_features` takes
+    One box at a time: the places of its eight corners stay in registers.
+    corner, scale : one row of what `box_features` takes
     """
     scale_a, scale_b = scale[0], scale[1]
     a0, a1, a2, a3 = np.uint64(corner[0]), np.uint64(corner[1]), np.uint64(corner[2]), np.uint64(corner[3])
     a4, a5, a6, a7 = np.uint64(corner[4]), np.uint64(corner[5]), np.uint64(corner[6]), np.uint64(corner[7])
+    for i in range(np.uint64(voxels.shape[0])):
+        voxel = np.uint64(voxels[i])
+        at = positions[voxel]
+        added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
+        subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
+        out[voxel] = np.float32(np.int32(added - subtracted)) * scale_a
     if scale_b == np.float32(0):
-        for i in range(np.uint64(voxels.shape[0])):
-            voxel = np.uint64(voxels[i])
-            at = positions[voxel]
-            added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
-            subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
-            out[voxel] = np.float32(np.int32(added - subtracted)) * scale_a
         return
     b0, b1, b2, b3 = np.uint64(corner[8]), np.uint64(corner[9]), np.uint64(corner[10]), np.uint64(corner[11])
     b4, b5, b6, b7 = np.uint64(corner[12]), np.uint64(corner[13]), np.uint64(corner[14]), np.uint64(corner[15])
     for i in range(np.uint64(voxels.shape[0])):
         voxel = np.uint64(voxels[i])
         at = positions[voxel]
-        added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
-        subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
-        value = np.float32(np.int32(added - subtracted)) * scale_a
         added = integral[at + b0] + integral[at + b1] + integral[at + b2] + integral[at + b3]
         subtracted = integral[at + b4] + integral[at + b5] + integral[at + b6] + integral[at + b7]
-        out[voxel] = value - np.float32(np.int32(added - subtracted)) * scale_b
+        out[voxel] -= np.float32(np.int32(added - subtracted)) * scale_b
 
 
 @kernel

@@ -26,7 +26,7 @@ from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest import FlatForest, forest_sums
 from vertloc.stages.preprocess import IsotropicVolume
 
-BLOCK_VOXELS = 16384
+BLOCK_VOXELS = 32768
 _SLAB_PADDED_VOXELS = 12_000_000
 _FEWEST_SLAB_SLICES = 8
 

@@ -100,11 +100,12 @@ def test_slabs_of_any_size_give_the_same_posterior(monkeypatch, slab_voxels, few
     assert_equal(classify(volume, forest, OPTIONS, settings), expected)
 
 
-@pytest.mark.parametrize("block", [1000, 97, 7])
-def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block):
+@pytest.mark.parametrize(("block", "at_once"), [(1000, 1_000_000), (97, 1), (7, 50)])
+def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block, at_once):
     volume, forest = random_volume(), random_forest()
     expected = classify(volume, forest, OPTIONS, PosteriorSettings())
     monkeypatch.setattr(module, "BLOCK_VOXELS", block)
+    monkeypatch.setattr(module, "_ENTRIES_AT_ONCE", at_once)
     for n_threads in (1, 2, 3):
         assert_equal(classify(volume, forest, OPTIONS, PosteriorSettings(), n_threads), expected)
 

@@ -6,6 +6,7 @@ walk down the trees together. Of every voxel only the vertebrae with a noticeabl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from vertloc.geometry import Grid
 from vertloc.kernels.entries import probable_classes
-from vertloc.kernels.jit import run_pieces
+from vertloc.kernels.jit import each_piece
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     IntegralImage,
@@ -27,8 +28,9 @@ from vertloc.stages.forest import FlatForest, forest_sums
 from vertloc.stages.preprocess import IsotropicVolume
 
 BLOCK_VOXELS = 32768
-_SLAB_PADDED_VOXELS = 12_000_000
+_SLAB_PADDED_VOXELS = 10_000_000
 _FEWEST_SLAB_SLICES = 8
+_ENTRIES_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,15 @@ def classify(
     padded_slice = (height + 2 * pad) * (width + 2 * pad)
     slices = int(np.clip(_SLAB_PADDED_VOXELS // padded_slice - 2 * pad, _FEWEST_SLAB_SLICES, depth))
     kept = (np.empty(0, _index_type(volume)), np.empty(0, np.uint8), np.empty(0, np.float32))
+    waiting: list[Part] = []
     for z_first in range(0, depth, slices):
         n_z = min(slices, depth - z_first)
-        _append(kept, _classify_slab(volume, forest, feature_settings, settings, z_first, n_z, n_threads))
+        for part in _classify_slab(volume, forest, feature_settings, settings, z_first, n_z, n_threads):
+            waiting.append(part)
+            if sum(len(voxel) for voxel, _, _ in waiting) >= _ENTRIES_AT_ONCE:
+                _append(kept, waiting)
+                waiting = []
+    _append(kept, waiting)
     return Posterior(*kept, volume.grid)
 
 
@@ -98,9 +106,10 @@ def _append(kept: Part, parts: list[Part]) -> None:
     """Put parts behind what is there, in place: a large array grows without a second copy of it."""
     n = len(kept[0])
     column: NDArray[Any]
-    for column, pieces in zip(kept, zip(*parts, strict=True), strict=True):
-        column.resize(n + sum(map(len, pieces)), refcheck=False)
-        np.concatenate(pieces, out=column[n:])
+    for k, column in enumerate(kept):
+        more = [part[k] for part in parts]
+        column.resize(n + sum(map(len, more)), refcheck=False)
+        np.concatenate([column[:0], *more], out=column[n:])
 
 
 def _classify_slab(
@@ -111,7 +120,7 @@ def _classify_slab(
     z_first: int,
     n_z: int,
     n_threads: int,
-) -> list[Part]:
+) -> Iterator[Part]:
     """Classify the slices z_first .. z_first + n_z - 1, a block of voxels at a time."""
     _, height, width = volume.voxels.shape
     image = make_integral_image(volume, feature_settings, z_first, n_z)
@@ -126,7 +135,7 @@ def _classify_slab(
         rows, sums = _sums_with_early_stop(image, positions, forest, corners, scales, settings)
         return probable_classes(voxels[rows], sums, np.float32(1 / forest.n_trees), smallest)
 
-    return run_pieces(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
+    return each_piece(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
 
 
 def _sums_with_early_stop(

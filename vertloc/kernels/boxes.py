@@ -15,6 +15,53 @@ from vertloc.kernels.jit import kernel
 
 
 @kernel
+def box_offsets(
+    offset_mm: NDArray[np.float32],
+    size_mm: NDArray[np.float32],
+    spacing_mm: float,
+    pad: int,
+    height: int,
+    width: int,
+    corners: NDArray[Any],
+    scales: NDArray[np.float32],
+) -> None:
+    """Fill `corners` and `scales`, as `box_features` takes them, with boxes in whole voxels of an integral image.
+
+    offset_mm, size_mm : (F, 2, 3) float32, (x, y, z) centre and edges of box A and B
+    pad, height, width : padding of the image in voxels, and its rows and columns, padding included
+    A box is at least one voxel. It is shifted, and if need be cut, to stay within the padding: a scaled or crafted
+    feature may reach past it, where no memory is.
+    """
+    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
+    for f in range(offset_mm.shape[0]):
+        for box in range(2):
+            volume = np.int64(1)
+            for axis in range(3):  # (z, y, x)
+                wanted = np.rint(np.float64(size_mm[f, box, 2 - axis]) / spacing_mm)
+                size = np.int64(min(max(wanted, 1.0), 2.0 * pad + 1.0))
+                centre = np.float64(offset_mm[f, box, 2 - axis]) / spacing_mm
+                lowest = np.int64(np.rint(centre - (size - 1) / 2))
+                low[axis] = max(lowest, np.int64(-pad))
+                low[axis] = min(low[axis], pad + 1 - size)
+                high[axis] = low[axis] + size
+                volume *= size
+            scales[f, box] = np.float32(1.0 / volume)
+            # Inclusion and exclusion: corners with an odd number of upper ends are added, the others subtracted.
+            added, subtracted = 8 * box, 8 * box + 4
+            for upper in (7, 4, 2, 1, 0, 3, 5, 6):
+                z = high[0] if upper & 4 else low[0]
+                y = high[1] if upper & 2 else low[1]
+                x = high[2] if upper & 1 else low[2]
+                at = (z * height + y) * width + x
+                if upper in (7, 4, 2, 1):
+                    corners[f, added] = at
+                    added += 1
+                else:
+                    corners[f, subtracted] = at
+                    subtracted += 1
+
+
+@kernel
 def box_features(
     integral: NDArray[np.int32],
     positions: NDArray[np.uint64],

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.boxes import box_features
+from vertloc.kernels.boxes import box_features, box_offsets
 from vertloc.kernels.entries import padded_positions
 from vertloc.kernels.integral import integral_image
 from vertloc.stages.preprocess import IsotropicVolume
@@ -170,25 +170,13 @@ def box_corners(
     returns : corners (F, 16) int32, for images of 2^31 voxels or more int64, and scales (F, 2) float32, as
         `kernels.boxes.box_features` wants them
     """
-    # A scaled or crafted pool may reach past the padding, where no memory is.
-    reach = image.pad
-    size = np.clip(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1, 2 * reach + 1).astype(np.int64)
-    centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
-    low = np.rint(centre - (size - 1) / 2).astype(np.int64)
-    low = np.clip(low, -reach, reach + 1 - size)
-    high = low + size
-    height, width = image.sums.shape[1:]
-    edges = np.stack([low, high])  # (2, F, 2, 3)
     # The narrower, the more of them stay in the processor's cache.
-    corners = np.empty((len(pool), 2, 8), np.int32 if image.sums.size < 2**31 else np.int64)
-    # Inclusion and exclusion: corners with an odd number of upper ends are added, the others subtracted.
-    added = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))
-    subtracted = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
-    for k, (z, y, x) in enumerate(added + subtracted):
-        corners[:, :, k] = (edges[z, :, :, 0] * height + edges[y, :, :, 1]) * width + edges[x, :, :, 2]
-    scales = (1.0 / size.prod(axis=2)).astype(np.float32)
+    corners = np.empty((len(pool), 16), np.int32 if image.sums.size < 2**31 else np.int64)
+    scales = np.empty((len(pool), 2), np.float32)
+    _, height, width = image.sums.shape
+    box_offsets(pool.offset_mm, pool.size_mm, spacing_mm, image.pad, height, width, corners, scales)
     scales[pool.size_mm[:, 1, 0] == 0, 1] = 0
-    return corners.reshape(len(pool), 16), scales
+    return corners, scales
 
 
 def feature_values(

@@ -89,8 +89,9 @@ def find_centres(
     low, shape = _cells_around(points)
     cells = np.zeros((*shape, 4))
     leaves = _leaves_of_all_trees(volume, voxel, forest, feature_settings, n_threads)
-    # Every thread fills slices of its own, as many votes as the others.
-    ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_threads) / n_threads) - low[2]) / _CELL_MM)
+    # Every thread fills slices of its own; around each part are about as many voters.
+    n_parts = max(n_threads, 1)
+    ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_parts) / n_parts) - low[2]) / _CELL_MM)
     ends = np.array([0, *ends, shape[0]]).astype(int)
 
     def collect(piece: int) -> None:
@@ -100,7 +101,7 @@ def find_centres(
                 points, own, forest.leaf_values, mass, low, _CELL_MM, int(ends[piece]), int(ends[piece + 1]), cells
             )
 
-    run_pieces(collect, n_threads, n_threads)
+    run_pieces(collect, n_parts, n_threads)
     return _modes(cells, low, settings, n_threads)
 
 
@@ -152,22 +153,23 @@ def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threa
     distance = np.arange(-int(3.0 * sigma + 0.5), int(3.0 * sigma + 0.5) + 1)
     weights = np.exp(-0.5 / (sigma * sigma) * distance**2)
     weights = (weights / weights.sum())[len(weights) // 2 :]
-    smooth, depth = np.empty(masses.shape), len(masses)
+    radius, depth = len(weights) - 1, len(masses)
 
-    def smooth_piece(piece: int) -> None:
+    def peaks_of_piece(piece: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         begin, end = piece * _SLICES_PER_PIECE, min((piece + 1) * _SLICES_PER_PIECE, depth)
-        low, high = max(begin - len(weights) + 1, 0), min(end + len(weights) - 1, depth)
-        own = np.ascontiguousarray(masses[low:high])
-        smooth_slices(own, weights, begin - low, end - low, smooth[low:high])
+        # A peak is above the slices next to it, and those are smoothed with slices further on.
+        low, high = max(begin - 1, 0), min(end + 1, depth)
+        first, past = max(low - radius, 0), min(high + radius, depth)
+        own = np.ascontiguousarray(masses[first:past])
+        smooth = np.empty(own.shape)
+        smooth_slices(own, weights, low - first, high - first, smooth)
+        smooth = smooth[low - first : high - first]
+        peaks = find_peaks(smooth, begin - low, end - low)
+        return peaks + np.array([low, 0, 0]), smooth[tuple(peaks.T)]
 
-    def peaks_of_piece(piece: int) -> NDArray[np.int64]:
-        begin = piece * _SLICES_PER_PIECE
-        return find_peaks(smooth, begin, min(begin + _SLICES_PER_PIECE, depth))
-
-    n_pieces = -(-depth // _SLICES_PER_PIECE)
-    run_pieces(smooth_piece, n_pieces, n_threads)
-    peaks = np.concatenate(run_pieces(peaks_of_piece, n_pieces, n_threads))
-    return peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][:most]
+    pieces = run_pieces(peaks_of_piece, -(-depth // _SLICES_PER_PIECE), n_threads)
+    peaks, heights = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    return peaks[np.argsort(-heights, kind="stable")][:most]
 
 
 def _modes(

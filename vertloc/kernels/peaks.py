@@ -12,13 +12,15 @@ from vertloc.kernels.jit import kernel
 def smooth_slices(
     masses: NDArray[np.float64], weights: NDArray[np.float64], begin: int, end: int, out: NDArray[np.float64]
 ) -> None:
-    """Fill `out[begin:end]` with the slices of `masses`, (z, y, x), convolved along z, then y, then x; 0 outside.
+    """Fill `out[begin:end]` with `masses` convolved along z, then y, then x; 0 outside.
 
+    masses : (z, y, x), contiguous
     weights : (r + 1,) of a symmetric filter, the middle first. Terms are added in the order of scipy's
         `gaussian_filter`, the middle, then from the outside in, so that both give the same bits. Rows without any mass
         near them are passed over.
     """
-    _, height, width = masses.shape
+    depth, height, width = masses.shape
+    rows = masses.reshape(depth * height, width)
     radius = weights.shape[0] - 1
     used = used_rows(masses, begin - radius, end + radius)
     along_z, along_y = np.empty((height, width)), np.empty(width + 2 * radius)
@@ -33,7 +35,7 @@ def smooth_slices(
                 row = along_z[y]
                 row[:] = masses[z, y] * weights[0]
                 for j in range(radius, 0, -1):
-                    add_pair(masses[:, y], z, j, weights[j], row)
+                    add_pair(rows, z * height + y, j * height, weights[j], row)
             else:
                 along_z[y] = 0.0
         for y in range(height):

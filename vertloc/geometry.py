@@ -81,6 +81,19 @@ class Grid:
         """Turn world LPS points (x, y, z) mm into continuous indices (z, y, x)."""
         return self.local_to_index(self.world_to_local(world_mm))
 
+    def axes_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """World coordinates (z, y, x) of the voxels along each array axis, all rising; of an upright grid only.
+
+        Raises ValueError if the array axes do not run along +x, +y, +z of the world.
+        """
+        if self.direction != _IDENTITY:
+            raise ValueError(f"the axes of a grid of directions {self.direction} have no coordinates of their own")
+        z, y, x = (
+            np.arange(n, dtype=np.float64) * spacing + origin
+            for n, spacing, origin in zip(self.shape, self.spacing_mm[::-1], self.origin_mm[::-1], strict=True)
+        )
+        return z, y, x
+
     def contains(self, world_mm: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each world point whether it lies inside the outermost voxels' faces."""
         index = self.to_index(world_mm)

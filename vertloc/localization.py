@@ -64,7 +64,7 @@ def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidate
     config = model.config
     posterior = classify(volume, model.classifier, config.features, config.posterior, n_jobs)
     if model.centre_forest is None:
-        return find_candidates(posterior, config.dense_labels, config.density)
+        return find_candidates(posterior, config.dense_labels, config.density, n_jobs)
     centres = find_centres(volume, posterior, model.centre_forest, config.centre_features, config.centre_votes, n_jobs)
     return name_centres(centres, posterior, config.dense_labels, config.density)
 

@@ -27,7 +27,7 @@ def measure_candidates(scene: Scene) -> list[Figure]:
     modes: list[np.ndarray] = []
 
     def densities() -> None:
-        find_candidates(posterior, config.dense_labels, config.density)
+        find_candidates(posterior, config.dense_labels, config.density, N_THREADS)
 
     def votes() -> None:
         centres = find_centres(volume, posterior, forest, config.centre_features, config.centre_votes, N_THREADS)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertloc.kernels.boxes import box_features, box_means, box_sum, difference_steps
+from vertloc.kernels.boxes import box_features, box_means, box_offsets, box_sum, difference_steps
 
 
 def integral_of(values):
@@ -79,3 +79,21 @@ def test_differences_are_rounded_down_to_steps_and_kept_within_an_int16():
     difference_steps(means, np.array([[0, 1], [1, 0], [2, 2]]), np.float32(4), out)
     expected = [[0, 1, -2, 32767, -32768], [0, -1, 1, -32768, 32767], [0, 0, 0, 0, 0]]
     np.testing.assert_array_equal(out, expected)
+
+
+@given(seed=st.integers(0, 10_000), spacing=st.sampled_from([1.0, 2.5, 3.0]), pad=st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_boxes_in_whole_voxels_are_rounded_shifted_and_cut_to_stay_within_the_padding(seed, spacing, pad):
+    rng = np.random.default_rng(seed)
+    offset, size = rng.normal(0, 8, (5, 2, 3)).astype(np.float32), rng.uniform(0, 30, (5, 2, 3)).astype(np.float32)
+    corners, scales = np.empty((5, 16), np.int64), np.empty((5, 2), np.float32)
+    box_offsets(offset, size, spacing, pad, 40, 50, corners, scales)
+    voxels = np.clip(np.rint(size.astype(np.float64)[..., ::-1] / spacing), 1, 2 * pad + 1).astype(int)
+    low = np.rint(offset.astype(np.float64)[..., ::-1] / spacing - (voxels - 1) / 2).astype(int)
+    low = np.clip(low, -pad, pad + 1 - voxels)
+    for f, box in np.ndindex(5, 2):
+        expected = flat_corners(low[f, box], low[f, box] + voxels[f, box], (99, 40, 50))
+        found = corners[f, 8 * box : 8 * box + 8]
+        assert sorted(found[:4]) == sorted(expected[:4])
+        assert sorted(found[4:]) == sorted(expected[4:])
+        assert scales[f, box] == np.float32(1 / voxels[f, box].prod())

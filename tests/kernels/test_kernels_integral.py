@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vertloc.kernels.integral import integral_image
+from vertloc.kernels import integral
+
+
+def integral_image(voxels, z_first, n_z, pad, outside, replicate):
+    height, width = voxels.shape[1:]
+    out = np.full((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), -1, np.int32)
+    integral.integral_image(voxels, z_first, pad, outside, replicate, out)
+    return out
 
 
 def padded(voxels, z_first, n_z, pad, outside, replicate):

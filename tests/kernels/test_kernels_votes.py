@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from vertloc.kernels.density import density_at, mean_shift
-from vertloc.kernels.votes import class_densities, climb_cells, collect_votes
+from vertloc.kernels.votes import climb_cells, collect_votes
 
 LOW = np.array([-3.0, 2.0, 10.0])
 CELL = 2.0
@@ -27,7 +26,7 @@ def random_cells(seed, shape=(6, 7, 5), n=60):
     leaf_values = np.column_stack([rng.normal(0, 3, (9, 3)), rng.random(9)]).astype(np.float32)
     leaves, masses = rng.integers(0, 9, n).astype(np.int32), rng.random(n).astype(np.float32)
     cells = np.zeros((*shape, 4))
-    collect_votes(points, leaves, leaf_values, masses, LOW, CELL, cells)
+    collect_votes(points, leaves, leaf_values, masses, LOW, CELL, 0, shape[0], cells)
     return cells, naive_votes(points, leaves, leaf_values, masses, shape)
 
 
@@ -38,11 +37,27 @@ def test_votes_fall_into_the_cells_of_their_places_or_are_lost(seed):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_slices_of_cells_filled_one_by_one_are_those_filled_at_once():
+    rng = np.random.default_rng(3)
+    votes = (
+        LOW + rng.uniform(-3, 17, (60, 3)),
+        np.zeros(60, np.int32),
+        np.array([[0.5, -1, 2, 0.7]], np.float32),
+        rng.random(60).astype(np.float32),
+    )
+    whole, parts = np.zeros((6, 7, 5, 4)), np.zeros((6, 7, 5, 4))
+    collect_votes(*votes, LOW, CELL, 0, 6, whole)
+    for begin, end in ((3, 6), (0, 1), (1, 3), (2, 2)):
+        collect_votes(*votes, LOW, CELL, begin, end, parts)
+    assert whole.any()
+    np.testing.assert_array_equal(parts, whole)
+
+
 def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
     cells = np.zeros((3, 3, 3, 4))
     points = np.stack([LOW, LOW + 3 * CELL, LOW + 3 * CELL - 1e-9, LOW - 1e-9])
     still = np.array([[0, 0, 0, 1]], np.float32)
-    collect_votes(points, np.zeros(4, np.int32), still, np.ones(4, np.float32), LOW, CELL, cells)
+    collect_votes(points, np.zeros(4, np.int32), still, np.ones(4, np.float32), LOW, CELL, 0, 3, cells)
     assert cells[0, 0, 0, 0] == 1
     assert cells[2, 2, 2, 0] == 1
     assert cells[..., 0].sum() == 2
@@ -51,7 +66,7 @@ def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
 def test_votes_are_added_to_what_is_there():
     cells = np.full((1, 1, 1, 4), 5.0)
     vote = np.array([[0, 0, 0, 0.5]], np.float32)
-    collect_votes(LOW[None] + 1, np.zeros(1, np.int32), vote, np.ones(1, np.float32), LOW, CELL, cells)
+    collect_votes(LOW[None] + 1, np.zeros(1, np.int32), vote, np.ones(1, np.float32), LOW, CELL, 0, 1, cells)
     np.testing.assert_allclose(cells[0, 0, 0], 5 + 0.5 * np.array([1, *(LOW + 1)]))
 
 
@@ -86,35 +101,9 @@ def test_climbing_cells_follows_the_naive_iteration_at_the_borders_too(bandwidth
     np.testing.assert_allclose(density, [height for _, height in expected], rtol=1e-9)
 
 
-def test_cells_of_single_votes_are_climbed_like_the_votes_themselves():
-    index = np.argwhere(np.random.default_rng(9).random((5, 5, 5)) < 0.3)
-    points = (index[:, ::-1] + np.random.default_rng(10).uniform(0.1, 0.9, (len(index), 3))) * CELL + LOW
-    cells = np.zeros((5, 5, 5, 4))
-    cells[tuple(index.T)] = np.column_stack([np.ones(len(points)), points])
-    seeds = points[:4]
-    modes, density = climb_cells(cells, LOW, CELL, seeds, 3.0, 1e-7, 2000)
-    # The exact mode of the votes, sought without cells; they differ by what lies past the reach.
-    np.testing.assert_allclose(modes, mean_shift(points, np.ones(len(points)), seeds, 3.0, 1e-7, 2000), atol=2e-3)
-    np.testing.assert_allclose(density, density_at(points, np.ones(len(points)), modes, 3.0), rtol=1e-3)
-
-
 def test_a_seed_far_from_all_votes_stays_with_density_zero():
     cells, _ = random_cells(11)
     far = LOW[None] + 500
     modes, density = climb_cells(cells, LOW, CELL, far, 2.0, 0.02, 50)
     np.testing.assert_array_equal(modes, far)
     np.testing.assert_array_equal(density, [0.0])
-
-
-def test_class_densities_are_the_sums_of_gaussians_up_to_four_bandwidths():
-    rng = np.random.default_rng(12)
-    points, masses = rng.normal(0, 9, (80, 3)), rng.random(80)
-    ranks = rng.integers(0, 4, 80).astype(np.uint8)
-    at = np.concatenate([rng.normal(0, 9, (5, 3)), points[0] + [[0, 0, 12], [0, 0, 12.001]]])
-    found = class_densities(points, ranks, masses, at, 3.0, 5)
-    squared = ((points[None] - at[:, None]) ** 2).sum(axis=2)
-    single = np.where(squared <= 144, masses * np.exp(-squared / 18), 0)
-    expected = np.stack([single[:, ranks == k].sum(axis=1) for k in range(5)], axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert (found[:, 4] == 0).all()
-    assert class_densities(points[:0], ranks[:0], masses[:0], at, 3.0, 5).sum() == 0

@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from vertloc.geometry import Grid
-from vertloc.kernels.boxes import run_features
+from vertloc.kernels.boxes import list_features, run_features
 from vertloc.kernels.walk import count_runs, find_run_ends
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
@@ -131,6 +131,22 @@ def test_features_of_a_run_equal_features_one_by_one_to_the_last_bit():
         begin, end = np.uint64(86 + f % 5), np.uint64(129 - f % 7)
         run_features(image.sums.reshape(-1), positions[begin], corners[f], scales[f], begin, end, found)
         np.testing.assert_array_equal(found[begin:end], expected[begin:end, f])
+
+
+def test_features_of_a_list_equal_features_one_by_one_to_the_last_bit_and_nothing_else_is_written():
+    settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
+    volume = random_volume((5, 4, 13))
+    pool = draw_feature_pool(40, settings, np.random.default_rng(4))
+    image = make_integral_image(volume, settings)
+    corners, scales = box_corners(pool, SPACING, image)
+    positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
+    expected = feature_values(image, positions, corners, scales)
+    voxels = np.random.default_rng(5).permutation(len(positions))[:70].astype(np.uint32)
+    for f in range(len(pool)):
+        found = np.full(len(positions), np.nan, np.float32)
+        list_features(image.sums.reshape(-1), positions, voxels, corners[f], scales[f], found)
+        np.testing.assert_array_equal(found[voxels], expected[voxels, f])
+        assert np.isnan(found).sum() == len(positions) - 70
 
 
 def test_the_leaves_do_not_depend_on_which_voxels_walk_together():

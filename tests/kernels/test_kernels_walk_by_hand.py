@@ -123,13 +123,11 @@ def test_no_voxels_reach_no_leaf():
 @pytest.mark.parametrize("part", [(0, 20), (4, 13), (7, 7)])
 def test_a_list_is_split_in_its_old_order_and_nothing_beside_it_moves(threshold, part):
     rng = np.random.default_rng(1)
-    values = rng.integers(-5, 5, 20)
+    values = rng.integers(-5, 5, 20).astype(np.float32)
     order = rng.permutation(20).astype(np.uint32)
     before = order.copy()
     begin, end = part
-    positions = np.arange(20, dtype=np.uint64)
-    spare, limit, scale = np.empty(20, np.uint32), np.float32(threshold), np.array([1, 0], np.float32)
-    middle = split_list(line_of(values), positions, order, spare, begin, end, limit, corners_of(1)[0], scale)
+    middle = split_list(values, order, np.empty(20, np.uint32), begin, end, np.float32(threshold))
     own = before[begin:end]
     left = values[own] <= threshold
     assert middle == begin + left.sum()

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from vertloc.geometry import Grid
-from vertloc.stages.centre_votes import CentreVoteSettings, find_centres
+from vertloc.stages.centre_votes import CentreVoteSettings, find_centres, smoothed_peaks
 from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool
 from vertloc.stages.forest import FlatForest, join_forests
 from vertloc.stages.posterior import Posterior
@@ -75,9 +76,11 @@ def test_a_planted_field_of_votes_gives_the_planted_centres():
 def test_threads_do_not_change_the_centres():
     volume, posterior, forest = planted()
     many = join_forests([forest, constant_forest((2, 1, -1, 0.2)), forest])
-    one, two = (find_centres(volume, posterior, many, OPTIONS, CentreVoteSettings(), n) for n in (1, 2))
-    np.testing.assert_array_equal(one.points_mm, two.points_mm)
-    np.testing.assert_array_equal(one.height, two.height)
+    one = find_centres(volume, posterior, many, OPTIONS, CentreVoteSettings(), 1)
+    for n_threads in (0, 2, 3, 50):
+        other = find_centres(volume, posterior, many, OPTIONS, CentreVoteSettings(), n_threads)
+        np.testing.assert_array_equal(one.points_mm, other.points_mm)
+        np.testing.assert_array_equal(one.height, other.height)
 
 
 def test_unsure_voxels_do_not_vote_and_the_sum_over_vertebrae_counts():
@@ -132,3 +135,15 @@ def test_impossible_settings_are_refused():
         CentreVoteSettings(bandwidth_mm=0)
     with pytest.raises(ValueError, match="most_modes"):
         CentreVoteSettings(most_modes=0)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 16, 17, 50])
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 5 / 3])
+def test_the_highest_peaks_of_smoothed_masses_are_those_of_scipys_filters(depth, sigma):
+    rng = np.random.default_rng(depth)
+    masses = np.where(rng.random((depth, 9, 8)) < 0.1, rng.random((depth, 9, 8)), 0)
+    smooth = ndimage.gaussian_filter(masses, sigma, mode="constant", truncate=3.0)
+    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3, mode="constant")) & (smooth > 0))
+    peaks = peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")]
+    for most, n_threads in ((1000, 1), (7, 2)):
+        np.testing.assert_array_equal(smoothed_peaks(masses, sigma, most, n_threads), peaks[:most])

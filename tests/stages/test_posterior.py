@@ -84,7 +84,7 @@ def test_the_posterior_equals_the_plain_evaluation_to_the_last_bit(smallest):
     assert 0 < np.count_nonzero(expected) < expected.size
     np.testing.assert_array_equal(dense(found), expected)
     assert found.grid == volume.grid
-    assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int64, np.uint8, np.float32)
+    assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int32, np.uint8, np.float32)
     # Ordered by voxel, then class.
     assert (np.diff(found.voxel * 100 + found.rank) > 0).all()
 
@@ -100,11 +100,12 @@ def test_slabs_of_any_size_give_the_same_posterior(monkeypatch, slab_voxels, few
     assert_equal(classify(volume, forest, OPTIONS, settings), expected)
 
 
-@pytest.mark.parametrize("block", [1000, 97, 7])
-def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block):
+@pytest.mark.parametrize(("block", "at_once"), [(1000, 1_000_000), (97, 1), (7, 50)])
+def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block, at_once):
     volume, forest = random_volume(), random_forest()
     expected = classify(volume, forest, OPTIONS, PosteriorSettings())
     monkeypatch.setattr(module, "BLOCK_VOXELS", block)
+    monkeypatch.setattr(module, "_ENTRIES_AT_ONCE", at_once)
     for n_threads in (1, 2, 3):
         assert_equal(classify(volume, forest, OPTIONS, PosteriorSettings(), n_threads), expected)
 
@@ -133,7 +134,7 @@ def test_a_volume_of_background_has_an_empty_posterior():
         forest = random_forest(background=1.0)
         found = classify(random_volume(), forest, OPTIONS, PosteriorSettings(stop_after_trees=stop))
         assert len(found.voxel) == len(found.rank) == len(found.probability) == 0
-        assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int64, np.uint8, np.float32)
+        assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int32, np.uint8, np.float32)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (3, 1, 40)])

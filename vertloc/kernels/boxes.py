@@ -6,6 +6,8 @@ way to compute it (numpy, the forest walk) gives the same bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +15,57 @@ from vertloc.kernels.jit import kernel
 
 
 @kernel
+def box_offsets(
+    offset_mm: NDArray[np.float32],
+    size_mm: NDArray[np.float32],
+    spacing_mm: float,
+    pad: int,
+    height: int,
+    width: int,
+    corners: NDArray[Any],
+    scales: NDArray[np.float32],
+) -> None:
+    """Fill `corners` and `scales`, as `box_features` takes them, with boxes in whole voxels of an integral image.
+
+    offset_mm, size_mm : (F, 2, 3) float32, (x, y, z) centre and edges of box A and B
+    pad, height, width : padding of the image in voxels, and its rows and columns, padding included
+    A box is at least one voxel. It is shifted, and if need be cut, to stay within the padding: a scaled or crafted
+    feature may reach past it, where no memory is.
+    """
+    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
+    for f in range(offset_mm.shape[0]):
+        for box in range(2):
+            volume = np.int64(1)
+            for axis in range(3):  # (z, y, x)
+                wanted = np.rint(np.float64(size_mm[f, box, 2 - axis]) / spacing_mm)
+                size = np.int64(min(max(wanted, 1.0), 2.0 * pad + 1.0))
+                centre = np.float64(offset_mm[f, box, 2 - axis]) / spacing_mm
+                lowest = np.int64(np.rint(centre - (size - 1) / 2))
+                low[axis] = max(lowest, np.int64(-pad))
+                low[axis] = min(low[axis], pad + 1 - size)
+                high[axis] = low[axis] + size
+                volume *= size
+            scales[f, box] = np.float32(1.0 / volume)
+            # Inclusion and exclusion: corners with an odd number of upper ends are added, the others subtracted.
+            added, subtracted = 8 * box, 8 * box + 4
+            for upper in (7, 4, 2, 1, 0, 3, 5, 6):
+                z = high[0] if upper & 4 else low[0]
+                y = high[1] if upper & 2 else low[1]
+                x = high[2] if upper & 1 else low[2]
+                at = (z * height + y) * width + x
+                if upper in (7, 4, 2, 1):
+                    corners[f, added] = at
+                    added += 1
+                else:
+                    corners[f, subtracted] = at
+                    subtracted += 1
+
+
+@kernel
 def box_features(
     integral: NDArray[np.int32],
     positions: NDArray[np.uint64],
-    corners: NDArray[np.int64],
+    corners: NDArray[Any],
     scales: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
@@ -24,8 +73,8 @@ def box_features(
 
     integral : flat int32, from `integral_image`
     positions : (n,) uint64 flat index of each voxel's lower corner in the integral image
-    corners : (F, 16) int64 flat offsets: the eight corners of box A, then of box B; in each the four added corners
-        come first, then the four subtracted ones
+    corners : (F, 16) int32 or int64 flat offsets: the eight corners of box A, then of box B; in each the four added
+        corners come first, then the four subtracted ones
     scales : (F, 2) float32, 1 / voxels of box A and B; 0 for B: a single box
     out : (n, F) float32, HU
     """
@@ -43,13 +92,13 @@ def box_features(
 def box_means(
     integral: NDArray[np.int32],
     positions: NDArray[np.uint64],
-    corners: NDArray[np.int64],
+    corners: NDArray[Any],
     scales: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """Fill `out[b, i]` with the mean of box b at position i.
 
-    corners : (B, 8) int64, scales : (B,) float32, for each box what `box_features` takes; out : (B, n) float32
+    corners : (B, 8) int32 or int64, scales : (B,) float32, for each box what `box_features` takes; out : (B, n) float32
     """
     for b in range(corners.shape[0]):
         for i in range(positions.shape[0]):
@@ -76,7 +125,7 @@ def difference_steps(
 def run_features(
     integral: NDArray[np.int32],
     first: np.uint64,
-    corner: NDArray[np.int64],
+    corner: NDArray[Any],
     scale: NDArray[np.float32],
     begin: np.uint64,
     end: np.uint64,
@@ -114,7 +163,42 @@ def run_features(
 
 
 @kernel
-def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[np.int64], first: int) -> np.float32:
+def list_features(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    voxels: NDArray[np.uint32],
+    corner: NDArray[Any],
+    scale: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out[voxel]` with one feature at `positions[voxel]`, for each voxel of a list.
+
+    One box at a time: the places of its eight corners stay in registers.
+    corner, scale : one row of what `box_features` takes
+    """
+    scale_a, scale_b = scale[0], scale[1]
+    a0, a1, a2, a3 = np.uint64(corner[0]), np.uint64(corner[1]), np.uint64(corner[2]), np.uint64(corner[3])
+    a4, a5, a6, a7 = np.uint64(corner[4]), np.uint64(corner[5]), np.uint64(corner[6]), np.uint64(corner[7])
+    for i in range(np.uint64(voxels.shape[0])):
+        voxel = np.uint64(voxels[i])
+        at = positions[voxel]
+        added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
+        subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
+        out[voxel] = np.float32(np.int32(added - subtracted)) * scale_a
+    if scale_b == np.float32(0):
+        return
+    b0, b1, b2, b3 = np.uint64(corner[8]), np.uint64(corner[9]), np.uint64(corner[10]), np.uint64(corner[11])
+    b4, b5, b6, b7 = np.uint64(corner[12]), np.uint64(corner[13]), np.uint64(corner[14]), np.uint64(corner[15])
+    for i in range(np.uint64(voxels.shape[0])):
+        voxel = np.uint64(voxels[i])
+        at = positions[voxel]
+        added = integral[at + b0] + integral[at + b1] + integral[at + b2] + integral[at + b3]
+        subtracted = integral[at + b4] + integral[at + b5] + integral[at + b6] + integral[at + b7]
+        out[voxel] -= np.float32(np.int32(added - subtracted)) * scale_b
+
+
+@kernel
+def box_sum(integral: NDArray[np.int32], position: np.uint64, corner: NDArray[Any], first: int) -> np.float32:
     """Sum one box at a flat position; unsigned indices spare numba's wraparound checks."""
     added = (
         integral[position + np.uint64(corner[first])]

@@ -7,7 +7,7 @@ the same to the last bit on any number of cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
@@ -25,7 +25,13 @@ def kernel(function: Function) -> Function:
 
 def run_pieces(work: Callable[[int], Result], n_pieces: int, n_threads: int) -> list[Result]:
     """Return [work(0), ..., work(n_pieces - 1)], computed on up to `n_threads` threads."""
+    return list(each_piece(work, n_pieces, n_threads))
+
+
+def each_piece(work: Callable[[int], Result], n_pieces: int, n_threads: int) -> Iterator[Result]:
+    """Yield what `run_pieces` returns, in order, as soon as it is there: a result that is used up need not be kept."""
     if n_threads <= 1 or n_pieces <= 1:
-        return [work(piece) for piece in range(n_pieces)]
+        yield from map(work, range(n_pieces))
+        return
     with ThreadPoolExecutor(min(n_threads, n_pieces)) as pool:
-        return list(pool.map(work, range(n_pieces)))
+        yield from pool.map(work, range(n_pieces))

@@ -16,19 +16,26 @@ def collect_votes(
     masses: NDArray[np.float32],
     low: NDArray[np.float64],
     cell: float,
+    z_begin: int,
+    z_end: int,
     cells: NDArray[np.float64],
 ) -> None:
     """Add one tree's votes to the cells they fall into; votes past the cells are lost.
 
     points : (n, 3) (x, y, z) voxel positions; leaves : (n,) leaf rows; leaf_values : (leaves, 4) displacement, weight
     masses : (n,) float32, how much a voxel's votes count; low : (3,) lower corner of the cells; cell : their edge
+    z_begin, z_end : only the votes that fall into these slices of cells are added
     cells : (z, y, x, 4) float64: summed mass, and mass times (x, y, z); added to
     """
     for i in range(points.shape[0]):
         vote = leaf_values[leaves[i]]
-        x, y, z = points[i, 0] + vote[0], points[i, 1] + vote[1], points[i, 2] + vote[2]
-        cx, cy, cz = np.floor((x - low[0]) / cell), np.floor((y - low[1]) / cell), np.floor((z - low[2]) / cell)
-        if 0 <= cx < cells.shape[2] and 0 <= cy < cells.shape[1] and 0 <= cz < cells.shape[0]:
+        z = points[i, 2] + vote[2]
+        cz = np.floor((z - low[2]) / cell)
+        if not z_begin <= cz < z_end:
+            continue
+        x, y = points[i, 0] + vote[0], points[i, 1] + vote[1]
+        cx, cy = np.floor((x - low[0]) / cell), np.floor((y - low[1]) / cell)
+        if 0 <= cx < cells.shape[2] and 0 <= cy < cells.shape[1]:
             mass = np.float64(masses[i] * vote[3])
             target = cells[int(cz), int(cy), int(cx)]
             target[0] += mass
@@ -85,32 +92,3 @@ def climb_cells(
             modes[j, 1] += dy
             modes[j, 2] += dz
     return modes, density
-
-
-@kernel
-def class_densities(
-    points: NDArray[np.float64],
-    ranks: NDArray[np.uint8],
-    masses: NDArray[np.float64],
-    at: NDArray[np.float64],
-    bandwidth: float,
-    n_classes: int,
-) -> NDArray[np.float64]:
-    """Sum mass times exp(-d^2 / (2 bandwidth^2)) for each class at some points; nothing past 4 bandwidths.
-
-    points : (m, 3); ranks : (m,) class of each mass; masses : (m,); at : (n, 3); returns : (n, n_classes)
-    """
-    out = np.zeros((at.shape[0], n_classes))
-    factor = -0.5 / (bandwidth * bandwidth)
-    reach = 16.0 * bandwidth * bandwidth
-    for j in range(at.shape[0]):
-        for i in range(points.shape[0]):
-            dz = points[i, 2] - at[j, 2]
-            if dz * dz > reach:
-                continue
-            dx = points[i, 0] - at[j, 0]
-            dy = points[i, 1] - at[j, 1]
-            squared = dx * dx + dy * dy + dz * dz
-            if squared <= reach:
-                out[j, ranks[i]] += masses[i] * np.exp(factor * squared)
-    return out

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.boxes import box_sum, run_features
+from vertloc.kernels.boxes import list_features, run_features
 from vertloc.kernels.jit import kernel
 
 STACK_ROWS = 512
@@ -32,7 +32,7 @@ def find_leaves(
     children: NDArray[np.int32],
     features: NDArray[np.int32],
     thresholds: NDArray[np.float32],
-    corners: NDArray[np.int64],
+    corners: NDArray[Any],
     scales: NDArray[np.float32],
     leaves: NDArray[np.int32],
 ) -> None:
@@ -54,14 +54,14 @@ def find_leaves(
     depth = 0
     stack[0, 0], stack[0, 1], stack[0, 2] = root, 0, n
     while depth >= 0:
-        node, begin, end = stack[depth, 0], stack[depth, 1], stack[depth, 2]
+        node, begin, end = np.uint64(stack[depth, 0]), stack[depth, 1], stack[depth, 2]
         depth -= 1
         if children[node, 0] < 0:
             leaf = children[node, 1]
             for i in range(np.uint64(begin), np.uint64(end)):
                 leaves[np.uint64(order[i])] = leaf
             continue
-        feature = features[node]
+        feature = np.uint64(features[node])
         corner, scale, threshold = corners[feature], scales[feature], thresholds[node]
         low, past = dense_range(order, begin, end, cost_in_runs)
         if low < past:
@@ -69,9 +69,9 @@ def find_leaves(
                 run_end = min(np.uint64(run_ends[low]), past)
                 run_features(integral, positions[low], corner, scale, low, run_end, values)
                 low = run_end
-            middle = split_by_values(values, order, spare, begin, end, threshold)
         else:
-            middle = split_list(integral, positions, order, spare, begin, end, threshold, corner, scale)
+            list_features(integral, positions, order[begin:end], corner, scale, values)
+        middle = split_list(values, order, spare, begin, end, threshold)
         if middle < end:
             depth += 1
             stack[depth, 0], stack[depth, 1], stack[depth, 2] = children[node, 1], middle, end
@@ -82,40 +82,6 @@ def find_leaves(
 
 @kernel
 def split_list(
-    integral: NDArray[np.int32],
-    positions: NDArray[np.uint64],
-    order: NDArray[np.uint32],
-    spare: NDArray[np.uint32],
-    begin: int,
-    end: int,
-    threshold: np.float32,
-    corner: NDArray[np.int64],
-    scale: NDArray[np.float32],
-) -> np.int64:
-    """Reorder `order[begin:end]`: the voxels that go left first, both sides in their old order; return the border."""
-    scale_a, scale_b = scale[0], scale[1]
-    two_boxes = scale_b != np.float32(0)
-    left, right = np.uint64(begin), np.uint64(0)
-    one = np.uint64(1)
-    for i in range(np.uint64(begin), np.uint64(end)):
-        voxel = order[i]
-        position = positions[np.uint64(voxel)]
-        value = box_sum(integral, position, corner, 0) * scale_a
-        if two_boxes:
-            value -= box_sum(integral, position, corner, 8) * scale_b
-        # Writing to both sides and moving one of the two ends avoids a branch that cannot be predicted.
-        order[left] = voxel
-        spare[right] = voxel
-        goes_left = np.uint64(value <= threshold)
-        left += goes_left
-        right += one - goes_left
-    for i in range(right):
-        order[left + i] = spare[i]
-    return np.int64(left)
-
-
-@kernel
-def split_by_values(
     values: NDArray[np.float32],
     order: NDArray[np.uint32],
     spare: NDArray[np.uint32],
@@ -123,11 +89,15 @@ def split_by_values(
     end: int,
     threshold: np.float32,
 ) -> np.int64:
-    """Do what `split_list` does, with the feature's value already known for every voxel of the list."""
+    """Reorder `order[begin:end]`: the voxels that go left first, both sides in their old order; return the border.
+
+    values : the feature's value of every voxel of the list
+    """
     left, right = np.uint64(begin), np.uint64(0)
     one = np.uint64(1)
     for i in range(np.uint64(begin), np.uint64(end)):
         voxel = order[i]
+        # Writing to both sides and moving one of the two ends avoids a branch that cannot be predicted.
         order[left] = voxel
         spare[right] = voxel
         goes_left = np.uint64(values[np.uint64(voxel)] <= threshold)
@@ -171,6 +141,29 @@ def count_runs(run_ends: NDArray[np.uint32]) -> np.int64:
         voxel = np.uint64(run_ends[voxel])
         n_runs += 1
     return np.int64(n_runs)
+
+
+@kernel
+def add_trees(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    roots: NDArray[np.int64],
+    children: NDArray[np.int32],
+    features: NDArray[np.int32],
+    thresholds: NDArray[np.float32],
+    corners: NDArray[Any],
+    scales: NDArray[np.float32],
+    leaf_values: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Add the leaf values of some trees, one after the other, to each position's row of `out`, (n, K).
+
+    roots : first node of each of the trees; others : see `find_leaves` and `add_leaf_values`
+    """
+    leaves = np.empty(positions.shape[0], np.int32)
+    for root in roots:
+        find_leaves(integral, positions, root, children, features, thresholds, corners, scales, leaves)
+        add_leaf_values(leaves, leaf_values, out)
 
 
 @kernel

@@ -9,13 +9,14 @@ as in regression forests). The modes of the votes are sharp: a few millimetres, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vertloc.geometry import Points
 from vertloc.kernels.jit import run_pieces
+from vertloc.kernels.peaks import find_peaks, smooth_slices
 from vertloc.kernels.votes import climb_cells, collect_votes
 from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
 from vertloc.stages.forest import FlatForest, tree_leaves
@@ -24,6 +25,8 @@ from vertloc.stages.preprocess import IsotropicVolume
 
 _CELL_MM = 2.0
 _MARGIN_MM = 12.0
+_SLICES_PER_PIECE = 16
+_VOTERS_PER_PIECE = 16384
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,24 @@ def find_centres(
     points = volume.grid.to_world(index)
     low, shape = _cells_around(points)
     cells = np.zeros((*shape, 4))
-    # In tree order, so that the sums are the same to the last bit on any number of cores.
-    for leaves in _leaves_of_all_trees(volume, index, forest, feature_settings, n_threads):
-        collect_votes(points, leaves, forest.leaf_values, mass, low, _CELL_MM, cells)
-    return _modes(cells, low, settings)
+    leaves = _leaves_of_all_trees(volume, voxel, forest, feature_settings, n_threads)
+    # Every thread fills slices of its own; around each part are about as many voters.
+    n_parts = max(n_threads, 1)
+    ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_parts) / n_parts) - low[2]) / _CELL_MM)
+    ends = np.array([0, *ends, shape[0]]).astype(int)
+
+    def collect(piece: int) -> None:
+        # In tree order, so that the sums are the same to the last bit on any number of cores.
+        for own in leaves:
+            collect_votes(
+                points, own, forest.leaf_values, mass, low, _CELL_MM, int(ends[piece]), int(ends[piece + 1]), cells
+            )
+
+    run_pieces(collect, n_parts, n_threads)
+    return _modes(cells, low, settings, n_threads)
 
 
-def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Flat voxels that vote, and the probability of each to be of any vertebra."""
     if len(posterior.voxel) == 0:
         return np.empty(0, np.int64), np.empty(0, np.float32)
@@ -109,25 +123,59 @@ def _cells_around(points: Points) -> tuple[NDArray[np.float64], tuple[int, int, 
 
 def _leaves_of_all_trees(
     volume: IsotropicVolume,
-    index: NDArray[np.int64],
+    voxel: NDArray[np.integer[Any]],
     forest: FlatForest,
     feature_settings: ContextFeatureSettings,
     n_threads: int,
-) -> list[NDArray[np.int32]]:
-    """Leaf rows of all voters in each tree; the integral image covers the voters' slices only."""
-    z_first, z_last = int(index[:, 0].min()), int(index[:, 0].max())
+) -> NDArray[np.int32]:
+    """Leaf rows of all voters in each tree, (trees, n); the integral image covers the voters' slices only."""
+    _, height, width = volume.voxels.shape
+    z_first, z_last = int(voxel[0]) // (height * width), int(voxel[-1]) // (height * width)
     image = make_integral_image(volume, feature_settings, z_first, z_last - z_first + 1)
     corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
-    positions = image.positions(index[:, 0], index[:, 1], index[:, 2])
-    return run_pieces(
-        lambda tree: tree_leaves(image, positions, forest, tree, corners, scales), forest.n_trees, n_threads
-    )
+    out = np.empty((forest.n_trees, len(voxel)), np.int32)
+
+    def fill(piece: int) -> None:
+        here = slice(piece * _VOTERS_PER_PIECE, (piece + 1) * _VOTERS_PER_PIECE)
+        positions = image.positions_of(voxel[here], volume.voxels.shape)
+        for tree in range(forest.n_trees):
+            out[tree, here] = tree_leaves(image, positions, forest, tree, corners, scales)
+
+    run_pieces(fill, -(-len(voxel) // _VOTERS_PER_PIECE), n_threads)
+    return out
 
 
-def _modes(cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings) -> Centres:
-    smooth = ndimage.gaussian_filter(cells[..., 0], settings.bandwidth_mm / _CELL_MM, mode="constant", truncate=3.0)
-    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3, mode="constant")) & (smooth > 0))
-    peaks = peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][: settings.most_modes]
+def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threads: int = 1) -> NDArray[np.int64]:
+    """Find the highest peaks of masses on a grid under a Gaussian: (n, 3) indices, the highest first, at most `most`.
+
+    masses : (z, y, x); sigma : standard deviation in cells; the Gaussian is cut at 3 of them
+    """
+    distance = np.arange(-int(3.0 * sigma + 0.5), int(3.0 * sigma + 0.5) + 1)
+    weights = np.exp(-0.5 / (sigma * sigma) * distance**2)
+    weights = (weights / weights.sum())[len(weights) // 2 :]
+    radius, depth = len(weights) - 1, len(masses)
+
+    def peaks_of_piece(piece: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        begin, end = piece * _SLICES_PER_PIECE, min((piece + 1) * _SLICES_PER_PIECE, depth)
+        # A peak is above the slices next to it, and those are smoothed with slices further on.
+        low, high = max(begin - 1, 0), min(end + 1, depth)
+        first, past = max(low - radius, 0), min(high + radius, depth)
+        own = np.ascontiguousarray(masses[first:past])
+        smooth = np.empty(own.shape)
+        smooth_slices(own, weights, low - first, high - first, smooth)
+        smooth = smooth[low - first : high - first]
+        peaks = find_peaks(smooth, begin - low, end - low)
+        return peaks + np.array([low, 0, 0]), smooth[tuple(peaks.T)]
+
+    pieces = run_pieces(peaks_of_piece, -(-depth // _SLICES_PER_PIECE), n_threads)
+    peaks, heights = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    return peaks[np.argsort(-heights, kind="stable")][:most]
+
+
+def _modes(
+    cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings, n_threads: int
+) -> Centres:
+    peaks = smoothed_peaks(cells[..., 0], settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
     seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low
     modes, density = climb_cells(cells, low, _CELL_MM, seeds, settings.bandwidth_mm, 0.02, 50)
     order = np.argsort(-density, kind="stable")

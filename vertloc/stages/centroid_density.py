@@ -11,15 +11,16 @@ the modes of the vertebrae next to it, at its own density there: the shape step 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from vertloc.geometry import Points
-from vertloc.kernels.density import density_at, mean_shift
-from vertloc.kernels.votes import class_densities
-from vertloc.stages.centre_votes import Centres
+from vertloc.geometry import Grid, Points
+from vertloc.kernels.density import class_densities, density_at, mean_shift
+from vertloc.kernels.entries import row_starts
+from vertloc.kernels.jit import run_pieces
+from vertloc.stages.centre_votes import Centres, smoothed_peaks
 from vertloc.stages.dense_labels import DenseLabelSettings, label_width_mm2
 from vertloc.stages.posterior import Posterior
 from vertloc.vertebrae import VERTEBRAE
@@ -89,12 +90,19 @@ def name_centres(
 
     The density is multiplied by the centre's height to the power `height_power`.
     """
-    index = np.stack(np.unravel_index(posterior.voxel, posterior.grid.shape), axis=1)
-    mass = posterior.probability.astype(np.float64) ** settings.mass_power
+    depth, height, width = posterior.grid.shape
+    probability = posterior.probability
     found = class_densities(
-        posterior.grid.to_world(index), posterior.rank, mass, centres.points_mm, settings.bandwidth_mm, len(VERTEBRAE)
+        posterior.voxel,
+        posterior.rank,
+        probability if settings.mass_power == 1 else probability.astype(np.float64) ** settings.mass_power,
+        row_starts(posterior.voxel, width, depth * height),
+        *posterior.grid.axes_mm(),
+        centres.points_mm,
+        settings.bandwidth_mm,
+        len(VERTEBRAE),
     )
-    ideal = [_ideal_density(posterior, labels, rank, settings) for rank in range(len(VERTEBRAE))]
+    ideal = [_ideal_density(posterior.grid, labels, rank, settings) for rank in range(len(VERTEBRAE))]
     density = found / np.array(ideal) * (centres.height**settings.height_power)[:, None]
     rank, centre = np.nonzero(max(settings.smallest_density, 1e-9) <= density.T)
     order = np.lexsort((-density[centre, rank], rank))
@@ -102,73 +110,74 @@ def name_centres(
     return Candidates(rank.astype(np.int64), centres.points_mm[centre], density[centre, rank])
 
 
-def find_candidates(posterior: Posterior, labels: DenseLabelSettings, settings: DensitySettings) -> Candidates:
+def find_candidates(
+    posterior: Posterior, labels: DenseLabelSettings, settings: DensitySettings, n_threads: int = 1
+) -> Candidates:
     """Find the candidates of all vertebrae; empty if nothing looks like a vertebra."""
-    clouds = [_cloud(posterior, rank, settings) for rank in range(len(VERTEBRAE))]
-    modes = [_modes(cloud, posterior, labels, rank, settings) for rank, cloud in enumerate(clouds)]
-    ranks, points, densities = [], [], []
-    for rank, cloud in enumerate(clouds):
+    modes = run_pieces(lambda rank: _modes(posterior, labels, rank, settings), len(VERTEBRAE), n_threads)
+
+    def candidates(rank: int) -> tuple[Points, NDArray[np.float64]]:
         near = [modes[k] for k in _nearest_first(rank, settings.neighbours)]
         pool = _merged(np.concatenate(near), settings.merge_mm)
-        density = _density(cloud, pool, posterior, labels, rank, settings)
+        density = _density(_cloud(posterior, rank, settings), pool, posterior.grid, labels, rank, settings)
         order = np.argsort(-density, kind="stable")
         order = order[density[order] >= settings.smallest_density]
-        ranks.append(np.full(len(order), rank, np.int64))
-        points.append(pool[order])
-        densities.append(density[order])
-    return Candidates(np.concatenate(ranks), np.concatenate(points), np.concatenate(densities))
+        return pool[order], density[order]
+
+    found = run_pieces(candidates, len(VERTEBRAE), n_threads)
+    ranks = np.repeat(np.arange(len(VERTEBRAE)), [len(density) for _, density in found])
+    points, densities = zip(*found, strict=True)
+    return Candidates(ranks, np.concatenate(points), np.concatenate(densities))
 
 
 @dataclass(frozen=True, eq=False)
 class _Cloud:
-    """The voxels of one vertebra: grid indices (m, 3), world points (m, 3) mm, and masses (m,)."""
+    """The voxels of one vertebra: (m,) flat, rising; masses (m,); and where each row of the grid begins."""
 
-    index: NDArray[np.int64]
-    points_mm: Points
+    voxel: NDArray[np.integer[Any]]
     mass: NDArray[np.float64]
+    starts: NDArray[np.int64]
 
 
 def _cloud(posterior: Posterior, rank: int, settings: DensitySettings) -> _Cloud:
     rows = np.flatnonzero(posterior.rank == rank)
-    index = np.stack(np.unravel_index(posterior.voxel[rows], posterior.grid.shape), axis=1)
+    voxel = posterior.voxel[rows]
     mass = posterior.probability[rows].astype(np.float64) ** settings.mass_power
-    return _Cloud(index, posterior.grid.to_world(index), mass)
+    depth, height, width = posterior.grid.shape
+    return _Cloud(voxel, mass, row_starts(voxel, width, depth * height))
 
 
-def _ideal_density(posterior: Posterior, labels: DenseLabelSettings, rank: int, settings: DensitySettings) -> float:
+def _ideal_density(grid: Grid, labels: DenseLabelSettings, rank: int, settings: DensitySettings) -> float:
     """Integral of phi^a times the Gaussian over space, in voxels: the density of a perfect, isolated label."""
     inverse = settings.mass_power / label_width_mm2(rank, labels) + 0.5 / settings.bandwidth_mm**2
-    return float((np.pi / inverse) ** 1.5 / np.prod(posterior.grid.spacing_mm))
+    return float((np.pi / inverse) ** 1.5 / np.prod(grid.spacing_mm))
 
 
 def _density(
     cloud: _Cloud,
     points: Points,
-    posterior: Posterior,
+    grid: Grid,
     labels: DenseLabelSettings,
     rank: int,
     settings: DensitySettings,
 ) -> NDArray[np.float64]:
-    found = density_at(cloud.points_mm, cloud.mass, points, settings.bandwidth_mm)
-    return found / _ideal_density(posterior, labels, rank, settings)
+    found = density_at(cloud.voxel, cloud.mass, cloud.starts, *grid.axes_mm(), points, settings.bandwidth_mm)
+    return found / _ideal_density(grid, labels, rank, settings)
 
 
-def _modes(
-    cloud: _Cloud, posterior: Posterior, labels: DenseLabelSettings, rank: int, settings: DensitySettings
-) -> Points:
+def _modes(posterior: Posterior, labels: DenseLabelSettings, rank: int, settings: DensitySettings) -> Points:
     """Modes of one vertebra's density, the highest first: (n, 3) mm."""
+    cloud, grid, bandwidth = _cloud(posterior, rank, settings), posterior.grid, settings.bandwidth_mm
     if len(cloud.mass) == 0:
         return np.empty((0, 3))
-    low = cloud.index.min(axis=0)
-    grid = np.zeros(cloud.index.max(axis=0) - low + 1)
-    grid[tuple((cloud.index - low).T)] = cloud.mass
-    sigma = settings.bandwidth_mm / posterior.grid.spacing_mm[0]
-    smooth = ndimage.gaussian_filter(grid, sigma, mode="constant", truncate=3.0)
-    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3, mode="constant")) & (smooth > 0))
-    peaks = peaks[np.argsort(-smooth[tuple(peaks.T)], kind="stable")][: 2 * settings.modes_per_vertebra]
-    seeds = posterior.grid.to_world(peaks + low)
-    modes = mean_shift(cloud.points_mm, cloud.mass, seeds, settings.bandwidth_mm, 0.02, 50)
-    density = _density(cloud, modes, posterior, labels, rank, settings)
+    index = np.stack(np.unravel_index(cloud.voxel, grid.shape), axis=1)
+    low = index.min(axis=0)
+    masses = np.zeros(index.max(axis=0) - low + 1)
+    masses[tuple((index - low).T)] = cloud.mass
+    peaks = smoothed_peaks(masses, bandwidth / grid.spacing_mm[0], 2 * settings.modes_per_vertebra)
+    seeds = grid.to_world(peaks + low)
+    modes = mean_shift(cloud.voxel, cloud.mass, cloud.starts, *grid.axes_mm(), seeds, bandwidth, 0.02, 50)
+    density = _density(cloud, modes, grid, labels, rank, settings)
     modes = modes[np.argsort(-density, kind="stable")]
     modes = modes[np.sort(density)[::-1] >= settings.smallest_density]
     return _merged(modes, settings.merge_mm)[: settings.modes_per_vertebra]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.boxes import box_features, box_means, difference_steps
+from vertloc.kernels.boxes import box_features, box_means, box_offsets, difference_steps
+from vertloc.kernels.entries import padded_positions
 from vertloc.kernels.integral import integral_image
 from vertloc.stages.preprocess import IsotropicVolume
 
@@ -163,6 +164,12 @@ class IntegralImage:
         flat = ((z - self.z_first + self.pad) * height + y + self.pad) * width + x + self.pad
         return np.asarray(flat, dtype=np.uint64)
 
+    def positions_of(self, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> NDArray[np.uint64]:
+        """Flat positions of flat voxels of a volume of this shape."""
+        height, width = self.sums.shape[1:]
+        first = ((self.pad - self.z_first) * height + self.pad) * width + self.pad
+        return padded_positions(voxels, shape[1], shape[2], first, height, width)
+
 
 def make_integral_image(
     volume: IsotropicVolume, settings: ContextFeatureSettings, z_first: int = 0, n_z: int | None = None
@@ -172,7 +179,10 @@ def make_integral_image(
     n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
     # Subtracting the outside intensity makes the outside count as zero.
     outside = round(settings.outside_hu)
-    sums = integral_image(volume.voxels, z_first, n_z, pad, outside, settings.outside == "replicate")
+    _, height, width = volume.voxels.shape
+    # numpy asks the system for large pages, a kernel would not: the walk reads all over the image.
+    sums = np.empty((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), np.int32)
+    integral_image(volume.voxels, z_first, pad, outside, settings.outside == "replicate", sums)
     return IntegralImage(sums, pad, z_first)
 
 
@@ -183,34 +193,24 @@ def padding(settings: ContextFeatureSettings, spacing_mm: float) -> int:
 
 def box_corners(
     pool: FeaturePool, spacing_mm: float, image: IntegralImage
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32]]:
     """Turn features into flat corner offsets for one integral image.
 
     Boxes are shifted, and if need be cut, to stay within the image's padding.
-    returns : corners (F, 16) int64 and scales (F, 2) float32 as `kernels.boxes.box_features` wants them
+    returns : corners (F, 16) int32, for images of 2^31 voxels or more int64, and scales (F, 2) float32, as
+        `kernels.boxes.box_features` wants them
     """
-    # A scaled or crafted pool may reach past the padding, where no memory is.
-    reach = image.pad
-    size = np.clip(np.rint(pool.size_mm.astype(np.float64)[..., ::-1] / spacing_mm), 1, 2 * reach + 1).astype(np.int64)
-    centre = pool.offset_mm.astype(np.float64)[..., ::-1] / spacing_mm
-    low = np.rint(centre - (size - 1) / 2).astype(np.int64)
-    low = np.clip(low, -reach, reach + 1 - size)
-    high = low + size
-    height, width = image.sums.shape[1:]
-    edges = np.stack([low, high])  # (2, F, 2, 3)
-    corners = np.empty((len(pool), 2, 8), np.int64)
-    # Inclusion and exclusion: corners with an odd number of upper ends are added, the others subtracted.
-    added = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))
-    subtracted = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0))
-    for k, (z, y, x) in enumerate(added + subtracted):
-        corners[:, :, k] = (edges[z, :, :, 0] * height + edges[y, :, :, 1]) * width + edges[x, :, :, 2]
-    scales = (1.0 / size.prod(axis=2)).astype(np.float32)
+    # The narrower, the more of them stay in the processor's cache.
+    corners = np.empty((len(pool), 16), np.int32 if image.sums.size < 2**31 else np.int64)
+    scales = np.empty((len(pool), 2), np.float32)
+    _, height, width = image.sums.shape
+    box_offsets(pool.offset_mm, pool.size_mm, spacing_mm, image.pad, height, width, corners, scales)
     scales[pool.size_mm[:, 1, 0] == 0, 1] = 0
-    return corners.reshape(len(pool), 16), scales
+    return corners, scales
 
 
 def feature_values(
-    image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.int64], scales: NDArray[np.float32]
+    image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.integer[Any]], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Evaluate all features at all positions: (n, F) float32, HU. For some positions, not for whole volumes."""
     out = np.empty((len(positions), len(corners)), np.float32)

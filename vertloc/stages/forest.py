@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.walk import add_leaf_values, find_leaves
+from vertloc.kernels.walk import add_trees, find_leaves
 from vertloc.stages.context_features import FeaturePool, IntegralImage, join_pools
 
 
@@ -96,7 +96,7 @@ def tree_leaves(
     positions: NDArray[np.uint64],
     forest: FlatForest,
     tree: int,
-    corners: NDArray[np.int64],
+    corners: NDArray[np.integer[Any]],
     scales: NDArray[np.float32],
 ) -> NDArray[np.int32]:
     """Find the leaf row that each position reaches in one tree: (n,) int32.
@@ -122,17 +122,27 @@ def forest_sums(
     image: IntegralImage,
     positions: NDArray[np.uint64],
     forest: FlatForest,
-    corners: NDArray[np.int64],
+    corners: NDArray[np.integer[Any]],
     scales: NDArray[np.float32],
     trees: range | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Sum the leaf values of all trees, or of some, at some positions, in tree order: (n, K), the leaves' dtype.
 
-    out : sums to add to, instead of zeros
+    trees : successive; out : sums to add to, instead of zeros
     """
     if out is None:
         out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
-    for tree in range(forest.n_trees) if trees is None else trees:
-        add_leaf_values(tree_leaves(image, positions, forest, tree, corners, scales), forest.leaf_values, out)
+    add_trees(
+        image.sums.reshape(-1),
+        positions,
+        forest.roots if trees is None else forest.roots[trees.start : trees.stop],
+        forest.children,
+        forest.features,
+        forest.thresholds,
+        corners,
+        scales,
+        forest.leaf_values,
+        out,
+    )
     return out

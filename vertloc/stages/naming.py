@@ -82,13 +82,19 @@ def name_in_spine_frame(
     chain_mm = first.centroids.points_mm
     frames = nearest_frames(places_mm, chain_mm, spine_frames(chain_mm, first.ranks, shape))
     index = np.rint(volume.grid.to_index(places_mm)).astype(np.int64)
-    image = make_integral_image(volume, feature_settings)
+    around = np.clip(index[:, None] + _AROUND, 0, np.array(volume.voxels.shape) - 1)
+    z_first = int(around[..., 0].min(initial=volume.voxels.shape[0] - 1))
+    z_last = int(around[..., 0].max(initial=z_first))
+    image = make_integral_image(volume, feature_settings, z_first, z_last - z_first + 1)
     probability = np.empty((len(index), N_CLASSES))
-    for i, (at, frame) in enumerate(zip(index, frames, strict=True)):
+    # Places with the nearest member of the chain in common share its frame, and the boxes turned into it.
+    different, which = np.unique(frames.reshape(-1, 9), axis=0, return_inverse=True)
+    for k, frame in enumerate(different.reshape(-1, 3, 3)):
+        here = np.flatnonzero(which == k)
         corners, scales = box_corners(forest.pool.transformed(frame), volume.spacing_mm, image)
-        around = np.clip(at + _AROUND, 0, np.array(volume.voxels.shape) - 1)
-        sums = forest_sums(image, image.positions(*around.T), forest, corners, scales)
-        probability[i] = sums.mean(axis=0, dtype=np.float64) / forest.n_trees
+        sums = forest_sums(image, image.positions(*around[here].reshape(-1, 3).T), forest, corners, scales)
+        sums = sums.reshape(len(here), len(_AROUND), N_CLASSES)
+        probability[here] = sums.mean(axis=1, dtype=np.float64) / forest.n_trees
     vertebrae = probability[:, BACKGROUND + 1 :]
     rank, place = np.nonzero(settings.smallest_probability <= vertebrae.T)
     order = np.lexsort((-vertebrae[place, rank], rank))

@@ -6,6 +6,7 @@ walk down the trees together. Of every voxel only the vertebrae with a noticeabl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.geometry import Grid
-from vertloc.kernels.jit import run_pieces
+from vertloc.kernels.entries import probable_classes
+from vertloc.kernels.jit import each_piece
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     IntegralImage,
@@ -25,9 +27,10 @@ from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest import FlatForest, forest_sums
 from vertloc.stages.preprocess import IsotropicVolume
 
-BLOCK_VOXELS = 16384
-_SLAB_PADDED_VOXELS = 40_000_000
+BLOCK_VOXELS = 32768
+_SLAB_PADDED_VOXELS = 10_000_000
 _FEWEST_SLAB_SLICES = 8
+_ENTRIES_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,17 @@ class PosteriorSettings:
 class Posterior:
     """Where which vertebra is probable, as a list of (voxel, class, probability), ordered by voxel, then class.
 
-    voxel : (m,) int64 flat index into the grid; rank : (m,) uint8, 0 = C1 ... 25 = S2
-    probability : (m,) float32; grid : the isotropic grid
+    voxel : (m,) flat index into the grid, int32 if the grid's size allows, else int64
+    rank : (m,) uint8, 0 = C1 ... 25 = S2; probability : (m,) float32; grid : the isotropic grid
     """
 
-    voxel: NDArray[np.int64]
+    voxel: NDArray[np.integer[Any]]
     rank: NDArray[np.uint8]
     probability: NDArray[np.float32]
     grid: Grid
 
 
-Part = tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32]]
+Part = tuple[NDArray[np.integer[Any]], NDArray[np.uint8], NDArray[np.float32]]
 """Voxels, ranks and probabilities of some of the volume; see `Posterior`."""
 
 
@@ -82,12 +85,31 @@ def classify(
     pad = padding(feature_settings, volume.spacing_mm)
     padded_slice = (height + 2 * pad) * (width + 2 * pad)
     slices = int(np.clip(_SLAB_PADDED_VOXELS // padded_slice - 2 * pad, _FEWEST_SLAB_SLICES, depth))
-    parts: list[Part] = []
+    kept = (np.empty(0, _index_type(volume)), np.empty(0, np.uint8), np.empty(0, np.float32))
+    waiting: list[Part] = []
     for z_first in range(0, depth, slices):
         n_z = min(slices, depth - z_first)
-        parts += _classify_slab(volume, forest, feature_settings, settings, z_first, n_z, n_threads)
-    voxel, rank, probability = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Posterior(voxel, rank, probability, volume.grid)
+        for part in _classify_slab(volume, forest, feature_settings, settings, z_first, n_z, n_threads):
+            waiting.append(part)
+            if sum(len(voxel) for voxel, _, _ in waiting) >= _ENTRIES_AT_ONCE:
+                _append(kept, waiting)
+                waiting = []
+    _append(kept, waiting)
+    return Posterior(*kept, volume.grid)
+
+
+def _index_type(volume: IsotropicVolume) -> type[np.integer[Any]]:
+    return np.int32 if volume.voxels.size < 2**31 else np.int64
+
+
+def _append(kept: Part, parts: list[Part]) -> None:
+    """Put parts behind what is there, in place: a large array grows without a second copy of it."""
+    n = len(kept[0])
+    column: NDArray[Any]
+    for k, column in enumerate(kept):
+        more = [part[k] for part in parts]
+        column.resize(n + sum(map(len, more)), refcheck=False)
+        np.concatenate([column[:0], *more], out=column[n:])
 
 
 def _classify_slab(
@@ -98,29 +120,29 @@ def _classify_slab(
     z_first: int,
     n_z: int,
     n_threads: int,
-) -> list[Part]:
+) -> Iterator[Part]:
     """Classify the slices z_first .. z_first + n_z - 1, a block of voxels at a time."""
     _, height, width = volume.voxels.shape
     image = make_integral_image(volume, feature_settings, z_first, n_z)
     corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    smallest = np.float32(max(settings.smallest_probability, 1e-6))
     begin, end = z_first * height * width, (z_first + n_z) * height * width
 
     def block(piece: int) -> Part:
-        flat = np.arange(begin + piece * BLOCK_VOXELS, min(begin + (piece + 1) * BLOCK_VOXELS, end))
-        z, y, x = np.unravel_index(flat, volume.voxels.shape)
-        kept, summed = _sums_with_early_stop(image, image.positions(z, y, x), forest, corners, scales, settings)
-        vertebrae = summed[:, BACKGROUND + 1 :] * np.float32(1 / forest.n_trees)
-        row, rank = np.nonzero(vertebrae >= max(settings.smallest_probability, 1e-6))
-        return flat[kept[row]], rank.astype(np.uint8), vertebrae[row, rank]
+        first = begin + piece * BLOCK_VOXELS
+        voxels = np.arange(first, min(first + BLOCK_VOXELS, end), dtype=_index_type(volume))
+        positions = image.positions_of(voxels, volume.grid.shape)
+        rows, sums = _sums_with_early_stop(image, positions, forest, corners, scales, settings)
+        return probable_classes(voxels[rows], sums, np.float32(1 / forest.n_trees), smallest)
 
-    return run_pieces(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
+    return each_piece(block, -(-(end - begin) // BLOCK_VOXELS), n_threads)
 
 
 def _sums_with_early_stop(
     image: IntegralImage,
     positions: NDArray[np.uint64],
     forest: FlatForest,
-    corners: NDArray[np.int64],
+    corners: NDArray[np.integer[Any]],
     scales: NDArray[np.float32],
     settings: PosteriorSettings,
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -13,7 +13,7 @@ DEMO_SEED := 8
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
 	$(BIN)/vertloc study --data $(DEMO)/cohort --folds $(DEMO)/cohort/fold1.txt $(DEMO)/cohort/fold2.txt \
-	  --config configs/demo.yaml --out $(DEMO)/study
+	  --config configs/default.yaml --out $(DEMO)/study
 	@echo "The table is in $(DEMO)/study/table.md, the landmarks in $(DEMO)/study/lml, the pictures in $(DEMO)/study/index.html"
 
 test: $(VENV)/installed

@@ -17,7 +17,7 @@ A full experiment on annotated scans takes one command, `vertloc study`. Step by
 _EXAMPLE = """\
 example:
   vertloc phantom --out cohort --patients 16 --seed 1 --coarse
-  vertloc study --data cohort --folds cohort/fold1.txt cohort/fold2.txt --config configs/demo.yaml --out study
+  vertloc study --data cohort --folds cohort/fold1.txt cohort/fold2.txt --config configs/default.yaml --out study
 
 `vertloc COMMAND --help` tells more about a command."""
 

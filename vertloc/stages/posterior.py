@@ -43,8 +43,8 @@ class PosteriorSettings:
     """
 
     smallest_probability: float = 0.02
-    stop_after_trees: int = 5
-    stop_background: float = 0.95
+    stop_after_trees: int = 3
+    stop_background: float = 0.9
 
     def __post_init__(self) -> None:
         if not 0 <= self.stop_after_trees <= 10_000:

@@ -20,7 +20,7 @@ from vertloc.evaluation.scores import Scores
 from vertloc.study import run_study
 from vertloc.training import train
 
-_VARIANTS = Path(__file__).parents[1] / "configs" / "variants.yaml"
+_VARIANTS = Path(__file__).with_name("variants.yaml")
 
 
 @dataclass(frozen=True)

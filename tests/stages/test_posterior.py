@@ -110,13 +110,14 @@ def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block, at_
         assert_equal(classify(volume, forest, OPTIONS, PosteriorSettings(), n_threads), expected)
 
 
+@pytest.mark.parametrize(("step", "checks"), [(4, (4,)), (3, (3, 6)), (2, (2, 4, 6)), (7, (7,))])
 @pytest.mark.parametrize("limit", [0.5, 0.8, 1.0])
-def test_early_stop_drops_sure_background_and_changes_no_other_voxel(limit):
+def test_early_stop_drops_sure_background_and_changes_no_other_voxel(limit, step, checks):
     volume, forest = random_volume(), random_forest(background=0.9)
-    settings = PosteriorSettings(smallest_probability=0, stop_after_trees=4, stop_background=limit)
+    settings = PosteriorSettings(smallest_probability=0, stop_after_trees=step, stop_background=limit)
     found = dense(classify(volume, forest, OPTIONS, settings))
     exact = dense(classify(volume, forest, OPTIONS, EXACT))
-    stops = plain_probability(volume, forest, range(4))[:, BACKGROUND] >= limit
+    stops = np.any([plain_probability(volume, forest, range(n))[:, BACKGROUND] >= limit for n in checks], axis=0)
     assert 0 < stops.sum() < len(stops)
     assert exact[stops].any()
     np.testing.assert_array_equal(found, np.where(stops[:, None], 0, exact))

@@ -38,12 +38,12 @@ class PosteriorSettings:
     """What is kept of the posterior.
 
     smallest_probability : a vertebra's probability below this counts as zero
-    stop_after_trees, stop_background : a voxel is background for good if the mean background probability of this many
-        first trees reaches this; with 0 trees, or above 1, all trees see all voxels
+    stop_after_trees, stop_background : after every so many trees, a voxel is background for good if the mean background
+        probability of the trees so far reaches this; with 0 trees, or above 1, all trees see all voxels
     """
 
-    smallest_probability: float = 0.02
-    stop_after_trees: int = 3
+    smallest_probability: float = 0.03
+    stop_after_trees: int = 5
     stop_background: float = 0.9
 
     def __post_init__(self) -> None:
@@ -146,12 +146,14 @@ def _sums_with_early_stop(
     scales: NDArray[np.float32],
     settings: PosteriorSettings,
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Sum the trees at the positions that the first trees do not call background: their rows, and (rows, 27) sums."""
-    n_first = settings.stop_after_trees
-    if not 0 < n_first < forest.n_trees:
-        return np.arange(len(positions)), forest_sums(image, positions, forest, corners, scales)
-    first = forest_sums(image, positions, forest, corners, scales, range(n_first))
-    kept = np.flatnonzero(first[:, BACKGROUND] < settings.stop_background * n_first)
-    summed = first[kept]
-    forest_sums(image, positions[kept], forest, corners, scales, range(n_first, forest.n_trees), summed)
+    """Sum the trees at the positions that no first trees call background: their rows, and (rows, 27) sums."""
+    step = settings.stop_after_trees or forest.n_trees
+    kept = np.arange(len(positions))
+    summed = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
+    for begin in range(0, forest.n_trees, step):
+        end = min(begin + step, forest.n_trees)
+        forest_sums(image, positions[kept], forest, corners, scales, range(begin, end), summed)
+        if end < forest.n_trees:
+            in_question = summed[:, BACKGROUND] < settings.stop_background * end
+            kept, summed = kept[in_question], summed[in_question]
     return kept, summed

@@ -42,7 +42,7 @@ class PosteriorSettings:
         probability of the trees so far reaches this; with 0 trees, or above 1, all trees see all voxels
     """
 
-    smallest_probability: float = 0.03
+    smallest_probability: float = 0.025
     stop_after_trees: int = 5
     stop_background: float = 0.9
 

@@ -11,7 +11,6 @@ from vertloc.kernels.grow import (
     gather_targets,
     gather_values,
     grow_tree,
-    split_members,
     sum_left,
 )
 
@@ -176,9 +175,6 @@ def test_the_steps_of_a_split_do_what_they_say():
     left = members[column[members] <= 2]
     np.testing.assert_array_equal(sums[:, 0], np.bincount(classes[left], targets[left, 0], n_runs))
     assert count_left(values, np.int16(2), 30) == len(left)
-    right = members[column[members] > 2]
-    assert split_members(column, members, np.empty(50, np.uint32), np.int16(2)) == len(left)
-    np.testing.assert_array_equal(members, np.concatenate([left, right]))
 
 
 def test_without_a_split_that_leaves_enough_on_both_sides_there_is_none():

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.jit import kernel
+from vertloc.kernels.walk import split_list
 
 
 @kernel
@@ -81,7 +82,7 @@ def grow_tree(
                 leaf_of[members[i]] = n_leaves
             n_leaves += 1
             continue
-        middle = begin + split_members(columns[feature], members, spare, threshold)
+        middle = split_list(columns[feature], order, spare, begin, end, threshold)
         children[node, 0], children[node, 1] = n_nodes, n_nodes + 1
         features[node], thresholds[node] = feature, threshold
         stack[waiting] = n_nodes + 1, middle, end, depth + 1
@@ -207,22 +208,3 @@ def sum_left(
                 total = np.int32(total + (targets[column, i] if values[i] <= threshold else np.int32(0)))
             out[r, t] = total
             begin = end
-
-
-@kernel
-def split_members(
-    column: NDArray[np.int16], members: NDArray[np.uint32], spare: NDArray[np.uint32], threshold: np.int16
-) -> np.int64:
-    """Reorder the members: those that go left first, both sides in their old order; return the border."""
-    left, right = np.uint64(0), np.uint64(0)
-    one = np.uint64(1)
-    for i in range(np.uint64(members.shape[0])):
-        member = members[i]
-        members[left] = member
-        spare[right] = member
-        goes_left = np.uint64(column[np.uint64(member)] <= threshold)
-        left += goes_left
-        right += one - goes_left
-    for i in range(right):
-        members[left + i] = spare[i]
-    return np.int64(left)

@@ -1,4 +1,7 @@
-"""Masses on a grid -> the same smoothed by a Gaussian, a slice at a time, and the peaks of the result."""
+"""Masses on a grid -> the same smoothed by a Gaussian, a slice at a time, and the peaks of the result.
+
+Most rows are empty and passed over, which is faster than scipy.ndimage; and a prediction need not import that.
+"""
 
 from __future__ import annotations
 

@@ -82,16 +82,16 @@ def find_leaves(
 
 @kernel
 def split_list(
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     order: NDArray[np.uint32],
     spare: NDArray[np.uint32],
     begin: int,
     end: int,
-    threshold: np.float32,
+    threshold: Any,
 ) -> np.int64:
     """Reorder `order[begin:end]`: the voxels that go left first, both sides in their old order; return the border.
 
-    values : the feature's value of every voxel of the list
+    values : the feature's value of every voxel of the list; threshold : of the same type
     """
     left, right = np.uint64(begin), np.uint64(0)
     one = np.uint64(1)

@@ -212,7 +212,7 @@ def box_corners(
 def feature_values(
     image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.integer[Any]], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Evaluate all features at all positions: (n, F) float32, HU. For some positions, not for whole volumes."""
+    """Evaluate all features at all positions: (n, F) float32, HU: the plain way, to which the faster ones are held."""
     out = np.empty((len(positions), len(corners)), np.float32)
     box_features(image.sums.ravel(), positions, corners, scales, out)
     return out

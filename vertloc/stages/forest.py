@@ -1,4 +1,4 @@
-"""The forest as flat arrays: copied from scikit-learn's trees, joined, and applied by our own walk."""
+"""The forest as flat arrays: grown, or copied from scikit-learn's trees, joined, and applied by our own walk."""
 
 from __future__ import annotations
 

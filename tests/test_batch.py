@@ -11,7 +11,7 @@ from vertloc.config import config_from_dict
 from vertloc.errors import OutputError
 from vertloc.geometry import Grid
 from vertloc.io.images import read_grid, read_image, write_image
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import save_model
 from vertloc.report import overlay
 from vertloc.volume import Volume

@@ -7,7 +7,7 @@ from toy import make_toy_scan, toy_config, write_toy_cohort
 from vertloc.cohorts.loading import load_folds
 from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import evaluate
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model
 from vertloc.study import n_study_steps, run_study
 

@@ -100,7 +100,7 @@ def test_no_scan_and_no_known_vertebra_are_training_errors(training_scans, cohor
     with pytest.raises(TrainingError, match="none of the 3 training scans"):
         train_on_scans(unknown, TINY)
     with pytest.raises(TrainingError, match="no annotation"):
-        train([replace(cohort[0], lml_path=None)], TINY)
+        train([replace(cohort[0], landmarks_path=None)], TINY)
 
 
 def test_files_that_cannot_be_read_are_named(cohort, tmp_path):
@@ -109,7 +109,7 @@ def test_files_that_cannot_be_read_are_named(cohort, tmp_path):
     broken = tmp_path / "broken.lml"
     broken.write_bytes(b"")
     with pytest.raises(LmlError, match="broken"):
-        train([replace(cohort[0], lml_path=broken)], TINY)
+        train([replace(cohort[0], landmarks_path=broken)], TINY)
 
 
 def test_a_scan_without_annotation_among_others_is_background(training_scans):

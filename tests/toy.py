@@ -14,7 +14,7 @@ from vertloc.centroids import Centroids
 from vertloc.config import Config
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
-from vertloc.io.lml import write_lml
+from vertloc.io.landmarks.lml import write_lml
 from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vertloc.config import Config, read_config
     from vertloc.evaluation.scores import evaluate
     from vertloc.io.images import read_image
-    from vertloc.io.lml import read_lml, write_lml
+    from vertloc.io.landmarks.lml import read_lml, write_lml
     from vertloc.localization import Localization, localize
     from vertloc.model import Model, load_model, save_model
     from vertloc.training import train
@@ -35,10 +35,10 @@ _HOMES = {
     "localize": "vertloc.localization",
     "read_config": "vertloc.config",
     "read_image": "vertloc.io.images",
-    "read_lml": "vertloc.io.lml",
+    "read_lml": "vertloc.io.landmarks.lml",
     "save_model": "vertloc.model",
     "train": "vertloc.training",
-    "write_lml": "vertloc.io.lml",
+    "write_lml": "vertloc.io.landmarks.lml",
 }
 
 __all__ = [

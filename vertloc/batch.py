@@ -19,7 +19,7 @@ from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
-from vertloc.io.lml import write_lml
+from vertloc.io.landmarks.lml import write_lml
 from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize

@@ -9,7 +9,11 @@ class ImageError(VertlocError):
     """An image that cannot be read, or cannot be a CT scan."""
 
 
-class LmlError(VertlocError):
+class LandmarkError(VertlocError):
+    """A landmark file that does not follow its format, or does not belong to its image."""
+
+
+class LmlError(LandmarkError):
     """A landmark file that does not follow the `.lml` format."""
 
 

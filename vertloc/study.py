@@ -22,7 +22,8 @@ from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_grid, read_image
-from vertloc.io.lml import read_lml, write_lml
+from vertloc.io.landmarks.lml import write_lml
+from vertloc.io.landmarks.registry import read_centroids
 from vertloc.io.outputs import make_folder
 from vertloc.model import Model, save_model
 from vertloc.report.gallery import gallery_html, score_entries
@@ -146,7 +147,7 @@ def _draw_overlays(
 
 
 def _draw_case(case: Case, result: CaseResult, out: Path) -> None:
-    if result.localization is not None and case.lml_path is not None:
+    if result.localization is not None and case.landmarks_path is not None:
         volume = read_image(case.image_path)
-        truth = read_lml(case.lml_path).to_world(volume.grid)
+        truth = read_centroids(case.landmarks_path, volume.grid).to_world(volume.grid)
         draw_overlay(volume, result.localization.world, truth, out / f"{case.scan}.png", case.scan, result.confidence)

@@ -15,7 +15,7 @@ import vertloc
 from vertloc.cohorts.case import Case
 from vertloc.config import Config
 from vertloc.errors import TrainingError
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.registry import read_centroids
 from vertloc.kernels.jit import run_pieces
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest import FlatForest
@@ -45,7 +45,7 @@ def train(
 
     folds : names of the fold files, for the provenance; cache : folder that keeps preprocessed volumes
     The model depends on the cases, the configuration and the seed, not on `n_jobs`.
-    Raises TrainingError if no case holds a centroid, ImageError or LmlError for files that cannot be read.
+    Raises TrainingError if no case holds a centroid, ImageError or LandmarkError for files that cannot be read.
     """
     with _timed("read and preprocess %d scans", len(cases)):
         scans = read_training_scans(cases, config, n_jobs, progress, cache)
@@ -115,10 +115,10 @@ def read_training_scans(
 
     def read(i: int) -> TrainingScan:
         case = cases[i]
-        if case.lml_path is None:
+        if case.landmarks_path is None:
             raise TrainingError(f"{case.scan}: no annotation next to {case.image_path}")
         volume, stored_grid = read_preprocessed(case.image_path, config.preprocess, cache)
-        centroids = read_lml(case.lml_path).to_world(stored_grid)
+        centroids = read_centroids(case.landmarks_path, stored_grid).to_world(stored_grid)
         scan = TrainingScan(volume, centroids, case.patient, case.scan)
         progress()
         return scan

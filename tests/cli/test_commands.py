@@ -10,7 +10,7 @@ import yaml
 from toy import make_toy_scan, toy_config, write_toy_cohort
 
 from vertloc.cli import main
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model, save_model
 
 ROOT = Path(__file__).parents[2]

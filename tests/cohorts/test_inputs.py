@@ -25,7 +25,7 @@ def test_files_keep_their_order_and_folders_come_sorted(tmp_path):
     cases = cases_from_inputs([tmp_path / "z.nii.gz", tmp_path / "b", tmp_path / "a.nii"])
     assert [case.scan for case in cases] == ["z", "1", "2", "0", "a"]
     assert [case.image_path.name for case in cases] == ["z.nii.gz", "1.nrrd", "2.mhd", "0.MHA", "a.nii"]
-    assert {case.lml_path for case in cases} == {None}
+    assert {case.landmarks_path for case in cases} == {None}
 
 
 def test_the_patient_is_the_folder_of_that_name(tmp_path):

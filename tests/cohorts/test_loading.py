@@ -7,7 +7,7 @@ from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
-from vertloc.io.lml import write_lml
+from vertloc.io.landmarks.lml import write_lml
 from vertloc.volume import Volume
 
 VOLUME = Volume(np.zeros((4, 5, 6), np.int16), Grid((4, 5, 6), (1.0, 1.0, 2.0)))
@@ -35,12 +35,12 @@ def fold(data, name, *lines):
     return path
 
 
-def problems(data, *fold_files, need_lml=True):
+def problems(data, *fold_files, need_landmarks=True):
     with pytest.raises(CohortError) as error:
         if fold_files:
-            load_folds(data, fold_files, need_lml)
+            load_folds(data, fold_files, need_landmarks)
         else:
-            load_cohort(data, need_lml=need_lml)
+            load_cohort(data, need_landmarks=need_landmarks)
     first, *lines = str(error.value).splitlines()
     assert first == ("1 problem:" if len(lines) == 1 else f"{len(lines)} problems:")
     return lines
@@ -77,8 +77,13 @@ def test_without_need_of_annotations_they_are_paired_but_not_read(data):
     (data / "patient0001/11/11.lml").unlink()
     (data / "patient0001/12/12.lml").write_text("broken")
     (data / "lonely.lml").touch()
-    cohort = load_cohort(data, need_lml=False)
-    assert [case.lml_path and case.lml_path.name for case in cohort.cases] == [None, "12.lml", "21.lml", "31.lml"]
+    cohort = load_cohort(data, need_landmarks=False)
+    assert [case.landmarks_path and case.landmarks_path.name for case in cohort.cases] == [
+        None,
+        "12.lml",
+        "21.lml",
+        "31.lml",
+    ]
 
 
 def test_every_problem_is_listed_at_once(data):

@@ -11,7 +11,7 @@ from vertloc.cohorts.phantom.render import render_benchmark_scan, render_scan
 from vertloc.cohorts.phantom.settings import PhantomSettings
 from vertloc.errors import CohortError
 from vertloc.io.images import read_image
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.lml import read_lml
 
 COARSE = PhantomSettings(
     n_patients=3,

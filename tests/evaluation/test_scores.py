@@ -9,7 +9,7 @@ from vertloc.centroids import Centroids
 from vertloc.errors import EvaluationError
 from vertloc.evaluation.matching import score_scan
 from vertloc.evaluation.scores import Scores, evaluate, summarize
-from vertloc.io.lml import write_lml
+from vertloc.io.landmarks.lml import write_lml
 
 
 def column(labels, gap=30.0, aside=0.0):

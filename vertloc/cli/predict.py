@@ -63,8 +63,8 @@ def run(args: Namespace) -> int:
 def _cases(args: Namespace) -> list[Case]:
     if args.data is not None and not args.inputs:
         if args.folds:
-            return list(chain.from_iterable(f.cases for f in load_folds(args.data, args.folds, need_lml=False)))
-        return list(load_cohort(args.data, need_lml=False).cases)
+            return list(chain.from_iterable(f.cases for f in load_folds(args.data, args.folds, need_landmarks=False)))
+        return list(load_cohort(args.data, need_landmarks=False).cases)
     if args.data is not None or args.folds or not args.inputs:
         raise CohortError("expected either image files and folders, or --data DIR with --folds FILE...")
     return cases_from_inputs([Path(path) for path in args.inputs])

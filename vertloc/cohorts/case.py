@@ -12,13 +12,13 @@ class Case:
 
     scan : identifier, unique in a cohort: the file name without suffix
     patient : whoever shares it must not be split between training and test
-    lml_path : its annotation, if there is one
+    landmarks_path : its annotation, in any format of `io.landmarks`, if there is one
     """
 
     scan: str
     patient: str
     image_path: Path
-    lml_path: Path | None = None
+    landmarks_path: Path | None = None
 
 
 @dataclass(frozen=True)

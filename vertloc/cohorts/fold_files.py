@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vertloc.errors import CohortError
 from vertloc.io.images import scan_name
+from vertloc.io.landmarks.registry import landmark_scan_name
 
 _LARGEST_FILE = 1 << 20
 
@@ -45,6 +46,6 @@ def read_fold_file(path: Path) -> tuple[FoldLine, ...]:
 def _scan(line: str) -> str:
     entry = line.partition("#")[0].replace("\\", "/").strip().strip("/")
     name = entry.rpartition("/")[2].strip()
-    if name.lower().endswith((".lml", ".raw")):
+    if name.lower().endswith(".raw"):
         return name[:-4]
-    return scan_name(Path(name)) if name else ""
+    return scan_name(Path(landmark_scan_name(Path(name)))) if name else ""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vertloc.errors import CohortError
 from vertloc.io.images import is_image_path, scan_name
+from vertloc.io.landmarks.registry import is_landmark_path, landmark_scan_name, landmarks_beside
 
 _PATIENT = re.compile(r"patient[-_ ]?\d+", re.IGNORECASE)
 
@@ -33,8 +34,7 @@ class ScanFiles:
 
     def annotation(self) -> Path | None:
         """Return the landmark file beside the first image, if there is one."""
-        folder = self.images[0].parent if self.images else None
-        return next((path for path in self.landmarks if path.parent == folder), None)
+        return landmarks_beside(self.images[0], self.scan, self.landmarks) if self.images else None
 
 
 def find_scans(data: Path) -> dict[str, ScanFiles]:
@@ -50,8 +50,8 @@ def find_scans(data: Path) -> dict[str, ScanFiles]:
     for path in files_below(data):
         if is_image_path(path):
             images[scan_name(path)].append(path)
-        elif path.suffix.lower() == ".lml":
-            landmarks[path.stem].append(path)
+        elif is_landmark_path(path):
+            landmarks[landmark_scan_name(path)].append(path)
     return {
         scan: ScanFiles(scan, tuple(sorted(images[scan])), tuple(sorted(landmarks[scan])))
         for scan in sorted({*images, *landmarks})

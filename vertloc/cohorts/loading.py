@@ -12,31 +12,32 @@ from pathlib import Path
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.cohorts.fold_files import FoldLine, read_fold_file
 from vertloc.cohorts.layout import ScanFiles, find_scans, patient_of
-from vertloc.errors import CohortError, ImageError, LmlError
+from vertloc.errors import CohortError, ImageError, LandmarkError
+from vertloc.geometry import Grid
 from vertloc.io.images import read_grid
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.registry import read_centroids
 
 
-def load_cohort(data: Path | str, fold_file: Path | str | None = None, need_lml: bool = True) -> Cohort:
+def load_cohort(data: Path | str, fold_file: Path | str | None = None, need_landmarks: bool = True) -> Cohort:
     """Find the scans of a fold file, or all scans of a folder, and check their headers and annotations.
 
-    need_lml : a scan without a readable annotation is a problem; else annotations are not looked at, only paired
+    need_landmarks : a scan without a readable annotation is a problem; else annotations are not looked at, only paired
     Raises CohortError that lists every problem, a line each.
     """
     data = Path(data)
     if fold_file is not None:
-        return load_folds(data, [Path(fold_file)], need_lml)[0]
+        return load_folds(data, [Path(fold_file)], need_landmarks)[0]
     found = find_scans(data)
     problems: list[str] = []
-    wanted = [files for files in found.values() if files.images or need_lml]
+    wanted = [files for files in found.values() if files.images or need_landmarks]
     if not wanted:
         problems.append(f"{data}: no image found in this folder or below")
-    cases = _cases([(files, "") for files in wanted], need_lml, problems)
+    cases = _cases([(files, "") for files in wanted], need_landmarks, problems)
     _raise_if_any(problems)
     return Cohort(data.resolve().name, data, cases)
 
 
-def load_folds(data: Path, fold_files: Sequence[Path], need_lml: bool = True) -> tuple[Cohort, ...]:
+def load_folds(data: Path, fold_files: Sequence[Path], need_landmarks: bool = True) -> tuple[Cohort, ...]:
     """Find and check the scans of several fold files, and that no scan and no patient is in two of them.
 
     Two scans of a patient show the same spine: with one in each fold, cross-validation would test on what it trained
@@ -50,7 +51,7 @@ def load_folds(data: Path, fold_files: Sequence[Path], need_lml: bool = True) ->
         lines.append(entries)
         known = [(found[entry.scan], entry.where) for entry in entries if entry.scan in found]
         problems += [f"{e.where}: scan {e.scan} is not in {data}" for e in entries if e.scan not in found]
-        cohorts.append(Cohort(name, data, _cases(known, need_lml, problems)))
+        cohorts.append(Cohort(name, data, _cases(known, need_landmarks, problems)))
     problems += _shared(cohorts, lines)
     _raise_if_any(problems)
     return tuple(cohorts)
@@ -73,40 +74,45 @@ def _read(path: Path, problems: list[str]) -> list[FoldLine]:
     return list(first.values())
 
 
-def _cases(wanted: Sequence[tuple[ScanFiles, str]], need_lml: bool, problems: list[str]) -> tuple[Case, ...]:
+def _cases(wanted: Sequence[tuple[ScanFiles, str]], need_landmarks: bool, problems: list[str]) -> tuple[Case, ...]:
     """Make a case of each scan that has an image; `problems` is extended.
 
     wanted : files of a scan and the line that names it, "" if none does
     """
     cases = []
     for files, where in wanted:
-        problems += [f"{where}: {problem}" if where else problem for problem in _problems(files, need_lml)]
+        problems += [f"{where}: {problem}" if where else problem for problem in _problems(files, need_landmarks)]
         if files.images:
             image = files.images[0]
             cases.append(Case(files.scan, patient_of(image), image, files.annotation()))
     return tuple(cases)
 
 
-def _problems(files: ScanFiles, need_lml: bool) -> list[str]:
+def _problems(files: ScanFiles, need_landmarks: bool) -> list[str]:
     if not files.images:
         return [f"scan {files.scan} has no image beside {files.landmarks[0]}"]
     problems = []
     if len(files.images) > 1:
         problems.append(f"scan {files.scan} is there twice: {' and '.join(map(str, files.images))}")
+    grid = None
     try:
-        read_grid(files.images[0])
+        grid = read_grid(files.images[0])
     except ImageError as error:
         problems.append(str(error))
-    if need_lml:
-        annotation = files.annotation()
-        try:
-            if annotation is None:
-                problems.append(f"scan {files.scan} has no annotation {files.scan}.lml beside {files.images[0]}")
-            else:
-                read_lml(annotation)
-        except LmlError as error:
-            problems.append(str(error))
+    if need_landmarks:
+        problems += _landmark_problems(files, grid)
     return problems
+
+
+def _landmark_problems(files: ScanFiles, grid: Grid | None) -> list[str]:
+    annotation = files.annotation()
+    if annotation is None:
+        return [f"scan {files.scan} has no annotation {files.scan}.lml beside {files.images[0]}"]
+    try:
+        read_centroids(annotation, grid)
+    except LandmarkError as error:
+        return [str(error)]
+    return []
 
 
 def _shared(cohorts: Sequence[Cohort], lines: Sequence[Sequence[FoldLine]]) -> list[str]:

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from vertloc.centroids import Centroids
-from vertloc.errors import EvaluationError, LmlError
+from vertloc.errors import EvaluationError, LandmarkError
 from vertloc.evaluation.matching import ScanScore, score_scan
-from vertloc.io.lml import read_lml
+from vertloc.io.landmarks.registry import is_landmark_path, landmark_scan_name, read_centroids
 from vertloc.vertebrae import REGIONS, Region
 
 AnyRegion = Literal["all"] | Region
@@ -173,14 +173,14 @@ def _patient_of(scan: str, root: Path, true_file: Path) -> str:
 
 def _read(path: Path, problems: list[str]) -> Centroids:
     try:
-        return read_lml(path)
-    except (LmlError, OSError) as error:
+        return read_centroids(path)
+    except (LandmarkError, OSError) as error:
         problems.append(str(error))
         return Centroids((), np.empty((0, 3)))
 
 
 def _true_files(truth_root: Path, pred_dir: Path, problems: list[str]) -> dict[str, Path]:
-    found = [path for path in _landmark_files(truth_root) if not path.stem.endswith(RESULT_SUFFIX)]
+    found = [path for path in _landmark_files(truth_root) if not landmark_scan_name(path).endswith(RESULT_SUFFIX)]
     if pred_dir.resolve() != truth_root.resolve():
         found = [path for path in found if pred_dir.resolve() not in path.resolve().parents]
     return _by_scan(found, problems)
@@ -189,19 +189,19 @@ def _true_files(truth_root: Path, pred_dir: Path, problems: list[str]) -> dict[s
 def _predicted_files(pred_dir: Path, scans: Sequence[str] | None, problems: list[str]) -> dict[str, Path]:
     found = _landmark_files(pred_dir)
     if scans is not None:
-        found = [path for path in found if path.stem.removesuffix(RESULT_SUFFIX) in scans]
+        found = [path for path in found if landmark_scan_name(path).removesuffix(RESULT_SUFFIX) in scans]
     return _by_scan(found, problems)
 
 
 def _landmark_files(folder: Path) -> list[Path]:
-    """All `.lml` files below a folder; hidden ones are leftovers of other programs."""
-    return sorted(path for path in folder.rglob("*.lml") if not path.name.startswith("."))
+    """All landmark files below a folder; hidden ones are leftovers of other programs."""
+    return sorted(path for path in folder.rglob("*") if is_landmark_path(path) and not path.name.startswith("."))
 
 
 def _by_scan(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
     by_scan: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        by_scan[path.stem.removesuffix(RESULT_SUFFIX)].append(path)
+        by_scan[landmark_scan_name(path).removesuffix(RESULT_SUFFIX)].append(path)
     for scan, same in by_scan.items():
         if len(same) > 1:
             problems.append(f"{scan}: found {len(same)} times: {', '.join(map(str, same))}")

@@ -22,7 +22,7 @@ from vertloc.cohorts.phantom.statistics import CohortStatistics, cohort_statisti
 from vertloc.errors import CohortError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import write_image
-from vertloc.io.lml import write_lml
+from vertloc.io.landmarks.lml import write_lml
 from vertloc.kernels.jit import run_pieces
 
 MANIFEST = "phantom.json"

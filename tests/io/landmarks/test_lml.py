@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vertloc.centroids import Centroids
 from vertloc.errors import LmlError
-from vertloc.io.lml import format_lml, read_lml, read_lml_header, write_lml
+from vertloc.io.landmarks.lml import format_lml, read_lml, read_lml_header, write_lml
 from vertloc.vertebrae import VARIANTS, VERTEBRAE
 
 # The conventions of the database: CRLF, tabs, %.6g, ten times the rank, from top to bottom.

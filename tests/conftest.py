@@ -1,5 +1,7 @@
 """Shared by all tests: one toy model, trained once a session."""
 
+import numba
+import numpy as np
 import pytest
 from toy import make_toy_scan, toy_config
 
@@ -16,3 +18,10 @@ def toy_scans():
 def toy_model(toy_scans):
     config = toy_config()
     return train_on_scans([scan.training_scan(config) for scan in toy_scans[:5]], config, seed=1, n_jobs=2)
+
+
+@pytest.fixture(autouse=True)
+def _wraparound_is_meant():
+    """Kernels count on integers that wrap around; run without compilation, numpy's scalars would warn of it."""
+    with np.errstate(over="ignore" if numba.config.DISABLE_JIT else "warn"):
+        yield

@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from vertloc import batch
-from vertloc.batch import predict_cases, write_manifest
+from vertloc.batch import predicting
+from vertloc.batch.manifest import write_manifest
+from vertloc.batch.predicting import predict_cases
 from vertloc.cohorts.case import Case
 from vertloc.config import config_from_dict
 from vertloc.errors import OutputError
@@ -133,8 +134,8 @@ def test_whatever_goes_wrong_with_a_scan_is_that_scans_failure(data, toy_model, 
             raise error
         return write_lml(path, *args, **kwargs)
 
-    write_lml = batch.write_lml
-    monkeypatch.setattr(batch, "write_lml", fail_on_a)
+    write_lml = predicting.write_lml
+    monkeypatch.setattr(predicting, "write_lml", fail_on_a)
     failed, done = predict_cases(cases(data, "a.mhd", "air.nii.gz"), toy_model, tmp_path, preview=True)
     assert (failed.status, done.status) == ("failed", "empty")
     expected = {
@@ -213,11 +214,3 @@ def test_the_manifest_tells_what_ran_on_what_and_how_it_went(data, toy_model, tm
     assert first["confidence"] == results[0].confidence
     assert all(0 <= value <= 1 for value in first["confidence"].values())
     assert {"vertloc", "python", "numpy", "numba", "scikit-learn", "SimpleITK"} <= set(manifest["versions"])
-
-
-def test_an_absent_library_has_an_unknown_version(monkeypatch):
-    def absent(name):
-        raise batch.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(batch.metadata, "version", absent)
-    assert batch.versions()["numba"] == "unknown"

@@ -125,10 +125,10 @@ def test_a_scan_that_fails_is_missed_and_not_scored_by_an_earlier_result(tmp_pat
             raise MemoryError
         return read_image(path)
 
-    from vertloc import batch
+    from vertloc.batch import predicting
 
-    read_image = batch.read_image
-    monkeypatch.setattr(batch, "read_image", fail_on_toy00)
+    read_image = predicting.read_image
+    monkeypatch.setattr(predicting, "read_image", fail_on_toy00)
     steps = []
     study = run_study(folds, tiny_config(), out, progress=lambda: steps.append(1))
     assert [result.scan for result in study.results if result.status == "failed"] == ["toy00"]

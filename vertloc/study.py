@@ -14,7 +14,8 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from vertloc.batch import CaseResult, predict_cases, versions, write_manifest
+from vertloc.batch.manifest import write_manifest
+from vertloc.batch.predicting import CaseResult, predict_cases
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
@@ -31,6 +32,7 @@ from vertloc.report.overlay import check_can_draw, draw_overlay
 from vertloc.report.tables import scores_csv, scores_json, study_table
 from vertloc.stages.shape_labelling import label_chain
 from vertloc.training import n_training_steps, train
+from vertloc.versions import versions
 
 Progress = Callable[[], None]
 

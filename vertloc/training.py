@@ -16,15 +16,15 @@ from vertloc.cohorts.case import Case
 from vertloc.config import Config
 from vertloc.errors import TrainingError
 from vertloc.io.landmarks.registry import read_centroids
-from vertloc.kernels.jit import run_pieces
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest import FlatForest
 from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
 from vertloc.stages.naming import grow_naming_forest
+from vertloc.stages.preprocess_cache import read_preprocessed
 from vertloc.stages.sampling import TrainingScan, class_weights, draw_centre_samples, draw_samples
 from vertloc.stages.shape_model import learn_shape_model
 from vertloc.vertebrae import RANK
-from vertloc.volume_cache import read_preprocessed
+from vertloc.workers import run_pieces
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from vertloc.cohorts.phantom.cohort import plan_cohort
-from vertloc.cohorts.phantom.render import render_benchmark_scan, render_scan
-from vertloc.cohorts.phantom.settings import demo_settings
 from vertloc.config import Config
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.localization import Model
 from vertloc.model import save_model
+from vertloc.phantom.cohort import plan_cohort
+from vertloc.phantom.render import render_benchmark_scan, render_scan
+from vertloc.phantom.settings import demo_settings
 from vertloc.stages.context_features import box_corners, draw_feature_pool, feature_values, make_integral_image
 from vertloc.stages.dense_labels import N_CLASSES
 from vertloc.stages.forest import FlatForest, flatten_tree, join_forests

@@ -259,12 +259,12 @@ def test_wrong_arguments_give_2_and_the_usage(run):
 
 
 def test_ctrl_c_gives_130_without_a_traceback(run, monkeypatch):
-    from vertloc import batch
+    from vertloc.batch import predicting
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "predict_cases", interrupt)
+    monkeypatch.setattr(predicting, "predict_cases", interrupt)
     assert run("predict --model model.npz --out out data") == (130, "", "vertloc predict: stopped\n")
 
 

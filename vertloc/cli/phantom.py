@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 
 from vertloc.cli.console import progress_bar, say
-from vertloc.cohorts.phantom.cohort import plan_cohort, write_phantom_cohort
-from vertloc.cohorts.phantom.settings import PhantomSettings, demo_settings
-from vertloc.cohorts.phantom.statistics import format_statistics
+from vertloc.phantom.cohort import plan_cohort, write_phantom_cohort
+from vertloc.phantom.settings import PhantomSettings, demo_settings
+from vertloc.phantom.statistics import format_statistics
 
 
 def run(args: Namespace) -> int:

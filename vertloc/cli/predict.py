@@ -20,7 +20,7 @@ from vertloc.io.model_file import file_sha256, read_model_file
 from vertloc.io.outputs import make_folder
 
 if TYPE_CHECKING:
-    from vertloc.batch import CaseResult
+    from vertloc.batch.predicting import CaseResult
 
 
 def run(args: Namespace) -> int:
@@ -32,7 +32,8 @@ def run(args: Namespace) -> int:
         stored = reader.submit(read_model_file, args.model)
         sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
         first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
-        from vertloc.batch import predict_cases, write_manifest
+        from vertloc.batch.manifest import write_manifest
+        from vertloc.batch.predicting import predict_cases
         from vertloc.model import model_of
 
         model = model_of(stored.result())

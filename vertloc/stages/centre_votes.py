@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.geometry import Points
-from vertloc.kernels.jit import run_pieces
 from vertloc.kernels.peaks import find_peaks, smooth_slices
 from vertloc.kernels.votes import climb_cells, collect_votes
 from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
 from vertloc.stages.forest import FlatForest, tree_leaves
 from vertloc.stages.posterior import Posterior
 from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.workers import run_pieces
 
 _CELL_MM = 2.0
 _MARGIN_MM = 12.0

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from vertloc.geometry import Grid, Points
 from vertloc.kernels.density import class_densities, density_at, mean_shift
 from vertloc.kernels.entries import row_starts
-from vertloc.kernels.jit import run_pieces
 from vertloc.stages.centre_votes import Centres, smoothed_peaks
 from vertloc.stages.dense_labels import DenseLabelSettings, label_width_mm2
 from vertloc.stages.posterior import Posterior
 from vertloc.vertebrae import VERTEBRAE
+from vertloc.workers import run_pieces
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.errors import TrainingError
-from vertloc.kernels.jit import run_pieces
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     FeaturePool,
@@ -24,6 +23,7 @@ from vertloc.stages.context_features import (
 from vertloc.stages.forest import FlatForest, join_forests
 from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
 from vertloc.stages.tree_growing import ForestSettings, grow_centre_tree, grow_classification_tree
+from vertloc.workers import run_pieces
 
 TreeMaker = Callable[
     [NDArray[np.int16], NDArray[np.float32], FeaturePool, ForestSettings, np.random.Generator], FlatForest

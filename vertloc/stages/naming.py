@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.geometry import Points
-from vertloc.kernels.jit import run_pieces
 from vertloc.stages.centroid_density import Candidates
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
@@ -35,6 +34,7 @@ from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import nearest_frames, spine_frames
 from vertloc.stages.tree_growing import ForestSettings, grow_classification_tree
+from vertloc.workers import run_pieces
 
 # A centre is named by the mean answer at its voxel and the six around it.
 _AROUND = np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], np.int64)

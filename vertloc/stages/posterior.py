@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from vertloc.geometry import Grid
 from vertloc.kernels.entries import probable_classes
-from vertloc.kernels.jit import each_piece
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
     IntegralImage,
@@ -26,6 +25,7 @@ from vertloc.stages.context_features import (
 from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest import FlatForest, forest_sums
 from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.workers import each_piece
 
 BLOCK_VOXELS = 32768
 _SLAB_PADDED_VOXELS = 10_000_000

@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.kernels.jit import run_pieces
 from vertloc.kernels.resample import resample_slices
 from vertloc.volume import Volume
+from vertloc.workers import run_pieces
 
 _LARGEST_RESULT = 400_000_000
 _SLICES_PER_PIECE = 4

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
-from vertloc.cohorts.phantom.patient import Patient, Vertebra
-from vertloc.cohorts.phantom.settings import PhantomSettings
 from vertloc.geometry import Grid
+from vertloc.phantom.patient import Patient, Vertebra
+from vertloc.phantom.settings import PhantomSettings
 from vertloc.vertebrae import RANK
 
 

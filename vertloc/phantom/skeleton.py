@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.cohorts.phantom.patient import Patient, Vertebra
-from vertloc.cohorts.phantom.solids import PATIENT_FRAME, Frame, Solid, capsule, chain, ellipsoid
-from vertloc.cohorts.phantom.torso import Torso
+from vertloc.phantom.patient import Patient, Vertebra
+from vertloc.phantom.solids import PATIENT_FRAME, Frame, Solid, capsule, chain, ellipsoid
+from vertloc.phantom.torso import Torso
 
 _LEFT_RIGHT = (1.0, -1.0)
 

@@ -1,26 +1,19 @@
-"""Many scans + model -> landmark files and a run manifest; one bad scan does not stop the others."""
+"""Many scans + model -> landmark files; one bad scan does not stop the others."""
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
-import vertloc
 from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
-from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.landmarks.lml import write_lml
-from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize
 from vertloc.model import Model
@@ -155,55 +148,3 @@ def _refuse_to_replace_annotations(cases: Sequence[Case], out: Path) -> None:
         raise OutputError(
             f"{found[0]}{more}: lies beside its image and may be an annotation; choose another folder for the results"
         )
-
-
-def write_manifest(
-    path: Path,
-    command: Sequence[str],
-    results: Sequence[CaseResult],
-    model: Model,
-    model_path: Path,
-    frame: Frame,
-    seconds: float,
-    model_sha256: str | None = None,
-) -> None:
-    """Write `run.json`: what ran on what, with which versions, and what became of every scan.
-
-    command : the command line as it was given; model_sha256 : checksum of the model file, if it is known already
-    """
-    sha256 = model_sha256 or file_sha256(model_path)
-    cases = [{**_plain(result), "seconds": round(result.seconds, 3)} for result in results]
-    manifest = {
-        "command": list(command),
-        "model": {"path": str(model_path), "sha256": sha256, **asdict(model.provenance)},
-        "config": model.config.as_dict(),
-        "frame": frame,
-        "versions": versions(),
-        "seconds": round(seconds, 3),
-        "counts": {s: sum(r.status == s for r in results) for s in get_args(Status)},
-        "cases": cases,
-    }
-    write_bytes_atomically(path, (json.dumps(manifest, indent=1) + "\n").encode())
-
-
-def versions() -> dict[str, str]:
-    """Versions of the package, the interpreter and the libraries that results depend on."""
-    libraries = ("numpy", "scipy", "numba", "scikit-learn", "SimpleITK")
-    return {
-        "vertloc": vertloc.__version__,
-        "python": sys.version.split()[0],
-        **{name: _version(name) for name in libraries},
-        "machine": platform.machine(),
-        "system": platform.system(),
-    }
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _plain(result: CaseResult) -> dict[str, Any]:
-    return {key: getattr(result, key) for key in ("scan", "image", "status", "message", "confidence")}

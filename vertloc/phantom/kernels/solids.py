@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.jit import kernel
-from vertloc.kernels.phantom_sections import texture_at
+from vertloc.phantom.kernels.sections import texture_at
 
 CAPSULE, BODY, ELLIPSOID = 0, 1, 2
 """Kinds of primitives."""

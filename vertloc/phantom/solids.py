@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.phantom_solids import BODY, CAPSULE, ELLIPSOID, PRIMITIVE_COLUMNS
+from vertloc.phantom.kernels.solids import BODY, CAPSULE, ELLIPSOID, PRIMITIVE_COLUMNS
 
 Point = Sequence[float] | NDArray[np.float64]
 

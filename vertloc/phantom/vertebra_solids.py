@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from vertloc.cohorts.phantom.patient import Patient, Vertebra
-from vertloc.cohorts.phantom.solids import Frame, Primitive, Solid, body, capsule, chain, ellipsoid
+from vertloc.phantom.patient import Patient, Vertebra
+from vertloc.phantom.solids import Frame, Primitive, Solid, body, capsule, chain, ellipsoid
 
 _LEFT_RIGHT = (1.0, -1.0)
 _ARCH_CORE = 2.0
@@ -85,7 +85,7 @@ def _vertebra_solid(vertebra: Vertebra, patient: Patient) -> Solid:
         primitives = _sacral(vertebra)
     else:
         primitives = _body_of(vertebra) + _arch(vertebra)
-    # Bones of the neck are denser than those of the loin.
+    # Cervical bodies are denser than lumbar ones.
     density = {"C": 1.85, "T": 1.2, "L": 1.0, "S": 1.2}[vertebra.name[0]]
     return Solid(tuple(primitives), build.cortex_hu, build.bone_hu * density, 0.16, 0.35, 1.5)
 

@@ -7,8 +7,8 @@ import numpy as np
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.stages.preprocess import PreprocessSettings
+from vertloc.stages.preprocess_cache import read_preprocessed
 from vertloc.volume import Volume
-from vertloc.volume_cache import read_preprocessed
 
 
 def write_scan(path, seed=0):

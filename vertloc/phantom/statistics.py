@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vertloc.centroids import Centroids
-from vertloc.cohorts.phantom.anatomy import LEVEL_SHARES, NEIGHBOUR_MM
-from vertloc.cohorts.phantom.scan import ScanGeometry
+from vertloc.phantom.anatomy import LEVEL_SHARES, NEIGHBOUR_MM
+from vertloc.phantom.scan import ScanGeometry
 from vertloc.vertebrae import REGIONS, region_of
 
 _PUBLISHED_TOP_C1 = 119 / 302

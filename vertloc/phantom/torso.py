@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from vertloc.cohorts.phantom.patient import Patient
+from vertloc.phantom.patient import Patient
 from vertloc.vertebrae import anatomical_order
 
 Values = NDArray[np.float64]
@@ -94,10 +94,10 @@ class Torso:
         """Half width, front and rear distance of the skin from the smoothed line at heights, mm."""
         level = self.level_at(z_mm)
         half, front, rear = (np.interp(level, _OUTLINE[:, 0], _OUTLINE[:, c]) * self.size for c in (1, 2, 3))
-        belly = np.interp(level, [5.0, 9.0, 15.0, 20.0, 26.0], [0.2, 0.5, 0.8, 1.6, 1.2]) * (self.fat_mm - 20.0)
+        abdomen = np.interp(level, [5.0, 9.0, 15.0, 20.0, 26.0], [0.2, 0.5, 0.8, 1.6, 1.2]) * (self.fat_mm - 20.0)
         # Where the spine bends back further than the smoothed line, the skin gives way.
         bulge = np.maximum(self.spine_at(z_mm)[1] - self.smooth_at(z_mm)[1], 0.0)
-        return half + 0.6 * belly, front + belly, rear + 0.35 * np.maximum(belly, -15.0) + 0.8 * bulge
+        return half + 0.6 * abdomen, front + abdomen, rear + 0.35 * np.maximum(abdomen, -15.0) + 0.8 * bulge
 
     def fat(self, z_mm: Values | float) -> Values:
         """Thickness of the fat under the skin at heights, mm."""

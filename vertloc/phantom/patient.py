@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from vertloc.cohorts.phantom.anatomy import NEIGHBOUR_MM, SIZES, VertebraSize
-from vertloc.cohorts.phantom.settings import PhantomSettings
+from vertloc.phantom.anatomy import NEIGHBOUR_MM, SIZES, VertebraSize
+from vertloc.phantom.settings import PhantomSettings
 from vertloc.vertebrae import VERTEBRAE, anatomical_order
 
 SACRAL_TAIL = ("S3", "S4", "S5")
@@ -67,7 +67,7 @@ class Vertebra:
 class Build:
     """What the rest of the body looks like.
 
-    size : of the torso relative to an average adult; fat_mm : under the skin of the belly
+    size : of the torso relative to an average adult; fat_mm : under the skin of the abdomen
     bone_hu : spongiosa; cortex_hu : outer shell; vessel_hu : blood, higher with contrast
     """
 
@@ -184,7 +184,7 @@ def _draw_distances(
 def _draw_tilts(rng: np.random.Generator, names: tuple[str, ...], cobb: float) -> NDArray[np.float64]:
     """(n, 3) sagittal tilt, coronal tilt and axial turn of every vertebra, degrees."""
     order = np.array([anatomical_order(n) if n not in SACRAL_TAIL else 26.0 + int(n[1]) - 3 for n in names])
-    # The slope of T1 goes with the kyphosis below it, so that the loins start near the vertical.
+    # The slope of T1 goes with the kyphosis below it, so that the lumbar spine starts near the vertical.
     slope = rng.normal(26.0, 9.0)
     lordosis = 23.0 + 0.4 * (slope - 26.0) + rng.normal(0.0, 10.0)
     kyphosis = max(39.0 + 0.9 * (slope - 26.0) + rng.normal(0.0, 6.0), 12.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vertloc.cohorts.phantom.patient import Build
+from vertloc.phantom.patient import Build
 
 Key = tuple[float, float, float, float, float]
 Keys = Sequence[Key]
@@ -35,7 +35,7 @@ class Organ:
 
 def draw_organs(build: Build, rng: np.random.Generator) -> list[Organ]:
     """List all organs in the order of painting; the bowel is drawn at random."""
-    return [*_neck(build), *_chest(build), *_belly(build, rng), *_back(build)]
+    return [*_neck(build), *_chest(build), *_abdomen(build, rng), *_back(build)]
 
 
 def _keys(text: str) -> Keys:
@@ -57,7 +57,7 @@ def _neck(build: Build) -> list[Organ]:
             42.0,
             COARSE,
         ),
-        # The throat's soft tissue, tongue and larynx around the airway.
+        # The pharynx, tongue and larynx around the airway.
         Organ(
             _keys(
                 "-2.0 0 -46 26 30 | 1 0 -46 30 32 | 2.5 0 -40 26 24 | 4.5 0 -32 22 18 | "
@@ -73,7 +73,7 @@ def _neck(build: Build) -> list[Organ]:
             ),
             -990.0,
         ),
-        # The nose with its conchae above the palate, which lies at the height of C1, and the space behind it.
+        # The nasal cavity with its conchae above the palate, which lies at the height of C1, and the nasopharynx.
         Organ(_keys("-4.0 0 -66 14 16 | -2.5 0 -62 15 26 | -0.2 0 -58 14 27"), -520.0, 330.0, MEDIUM, squareness=0.4),
         Organ(_keys("-2.2 0 -30 9 7 | -1.0 0 -28 15 9 | 0.6 0 -24 15 8"), -970.0),
         Organ(_keys("-4.2 28 -64 13 15 | -2.0 28 -62 13 16 | -0.6 26 -62 9 9"), -980.0, is_paired=True),
@@ -89,7 +89,7 @@ def _neck(build: Build) -> list[Organ]:
         ),
         Organ(_keys("1.0 9 -11 8 4 | 6 10 -12 8 4 | 9 10 -14 6 3"), muscle, 8.0, is_paired=True),
         Organ(_keys("2.0 26 0 8 10 | 5 30 0 11 14 | 7 36 -2 12 14"), muscle, 8.0, is_paired=True),
-        Organ(_keys("6.2 6 -16 9 6 | 10 8 -22 8 6 | 16 8 -26 9 7"), 42.0, 10.0),  # the gullet
+        Organ(_keys("6.2 6 -16 9 6 | 10 8 -22 8 6 | 16 8 -26 9 7"), 42.0, 10.0),  # the oesophagus
     ]
 
 
@@ -121,7 +121,7 @@ def _chest(build: Build) -> list[Organ]:
     ]
 
 
-def _belly(build: Build, rng: np.random.Generator) -> list[Organ]:
+def _abdomen(build: Build, rng: np.random.Generator) -> list[Organ]:
     blood, muscle, organ = build.vessel_hu, build.muscle_hu, build.organ_hu
     contrast = 0.4 * max(blood - 45.0, 0.0)
     liver = _keys(
@@ -129,7 +129,7 @@ def _belly(build: Build, rng: np.random.Generator) -> list[Organ]:
         "21 -86 -36 26 36 | 22 -90 -40 10 14"
     )
     organs = [
-        # The fat around the great vessels, the kidneys and the diaphragm's legs.
+        # The fat around the great vessels, the kidneys and the diaphragm's crura.
         Organ(_keys("16.5 4 -24 46 30 | 18.0 0 -22 62 40 | 20.0 0 -20 80 46 | 22.0 0 -20 80 46"), -95.0, 16.0),
         Organ(liver, organ + contrast, 5.0, squareness=0.2),
         Organ(_keys("16.4 45 -85 40 26 | 18 46 -80 44 28 | 20 30 -80 40 20"), 30.0, 30.0, COARSE),
@@ -165,7 +165,7 @@ def _belly(build: Build, rng: np.random.Generator) -> list[Organ]:
         Organ(_keys("19.4 42 -8 8 9 | 20.8 46 -10 8 9"), -60.0, 20.0, turn_degrees=-30.0, is_paired=True),
         Organ(_keys("25.0 0 -95 30 20 | 26.5 0 -90 40 30 | 28.5 0 -88 36 28"), 8.0),
         Organ(_keys("25.0 6 -34 16 14 | 27 0 -28 18 16 | 30 0 -10 16 15"), 25.0, 60.0, COARSE),
-        # The great vessels: the aorta to the left and in front, the caval vein to the right.
+        # The great vessels: the aorta to the left and in front, the inferior vena cava to the right.
         Organ(
             _keys("11.0 24 -10 12 12 | 13 24 -16 12 12 | 16 18 -24 11.5 11.5 | 18.5 8 -31 10.5 10.5 | 22.3 4 -31 9 9"),
             blood,
@@ -174,7 +174,7 @@ def _belly(build: Build, rng: np.random.Generator) -> list[Organ]:
         Organ(_keys("22.3 9 -30 6 6 | 24 28 -38 6 6 | 26.5 50 -60 6 6"), blood, is_paired=True),
     ]
     organs += [
-        # The diaphragm's legs, psoas, the square muscle of the loins, iliacus, buttocks, piriformis.
+        # The diaphragm's crura, psoas, quadratus lumborum, iliacus, the gluteal muscles, piriformis.
         Organ(_keys("17.0 12 -22 8 6 | 20.5 14 -22 6 6"), muscle, 6.0, is_paired=True),
         Organ(
             _keys(

@@ -1,4 +1,4 @@
-"""A patient -> stacks of cross-sections: skin, fat, muscles, airway, lungs, heart, vessels, belly and pelvic organs.
+"""A patient -> stacks of cross-sections: skin, fat, muscles, airway, lungs, heart, vessels, viscera.
 
 The trunk's layers come first, then the organs; later ones cover earlier ones.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.cohorts.phantom.organs import FINE, MEDIUM, Organ, draw_organs
-from vertloc.cohorts.phantom.patient import Build, Patient
-from vertloc.cohorts.phantom.torso import Torso
+from vertloc.phantom.organs import FINE, MEDIUM, Organ, draw_organs
+from vertloc.phantom.patient import Build, Patient
+from vertloc.phantom.torso import Torso
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.cohorts.phantom.patient import Patient, Vertebra
-from vertloc.cohorts.phantom.solids import PATIENT_FRAME, Frame, Solid, capsule, chain
-from vertloc.kernels.phantom_scanner import back_project, project_slice
+from vertloc.phantom.kernels.scanner import back_project, project_slice
+from vertloc.phantom.patient import Patient, Vertebra
+from vertloc.phantom.solids import PATIENT_FRAME, Frame, Solid, capsule, chain
 
 METAL_HU = 6000.0
 """Painted value; files end at 3071."""

@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vertloc.cohorts.phantom.anatomy import LEVEL_SHARES, NEIGHBOUR_MM
-from vertloc.cohorts.phantom.cohort import annotate_planned, plan_cohort
-from vertloc.cohorts.phantom.patient import SACRAL_TAIL, make_patient
-from vertloc.cohorts.phantom.scan import annotate_scan
-from vertloc.cohorts.phantom.settings import PhantomSettings
-from vertloc.cohorts.phantom.statistics import cohort_statistics, format_statistics
 from vertloc.errors import ConfigError
 from vertloc.geometry import Grid
+from vertloc.phantom.anatomy import LEVEL_SHARES, NEIGHBOUR_MM
+from vertloc.phantom.cohort import annotate_planned, plan_cohort
+from vertloc.phantom.patient import SACRAL_TAIL, make_patient
+from vertloc.phantom.scan import annotate_scan
+from vertloc.phantom.settings import PhantomSettings
+from vertloc.phantom.statistics import cohort_statistics, format_statistics
 from vertloc.vertebrae import VERTEBRAE
 
 

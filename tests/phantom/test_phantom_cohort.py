@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from vertloc.cohorts.loading import load_folds
-from vertloc.cohorts.phantom.cohort import plan_cohort, plan_patient, write_phantom_cohort
-from vertloc.cohorts.phantom.render import render_benchmark_scan, render_scan
-from vertloc.cohorts.phantom.settings import PhantomSettings
 from vertloc.errors import CohortError
 from vertloc.io.images import read_image
 from vertloc.io.landmarks.lml import read_lml
+from vertloc.phantom.cohort import plan_cohort, plan_patient, write_phantom_cohort
+from vertloc.phantom.render import render_benchmark_scan, render_scan
+from vertloc.phantom.settings import PhantomSettings
 
 COARSE = PhantomSettings(
     n_patients=3,

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from vertloc.cohorts.phantom.solids import Frame, Solid, body, capsule, ellipsoid, solid_table
-from vertloc.kernels.phantom_scanner import back_project, finish_slices, project_slice
-from vertloc.kernels.phantom_sections import OUTSIDE_HU, paint_sections
-from vertloc.kernels.phantom_solids import paint_solids
+from vertloc.phantom.kernels.scanner import back_project, finish_slices, project_slice
+from vertloc.phantom.kernels.sections import OUTSIDE_HU, paint_sections
+from vertloc.phantom.kernels.solids import paint_solids
+from vertloc.phantom.solids import Frame, Solid, body, capsule, ellipsoid, solid_table
 
 ORIGIN = np.array([-14.0, -13.0, -12.0])
 SPACING = np.array([1.0, 1.0, 1.5])

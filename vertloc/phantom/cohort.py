@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from vertloc.centroids import Centroids
-from vertloc.cohorts.phantom.patient import Patient, make_patient
-from vertloc.cohorts.phantom.render import render_scan
-from vertloc.cohorts.phantom.scan import ScanGeometry, annotate_scan, plan_scan
-from vertloc.cohorts.phantom.settings import PhantomSettings
-from vertloc.cohorts.phantom.statistics import CohortStatistics, cohort_statistics
 from vertloc.errors import CohortError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import write_image
 from vertloc.io.landmarks.lml import write_lml
-from vertloc.kernels.jit import run_pieces
+from vertloc.phantom.patient import Patient, make_patient
+from vertloc.phantom.render import render_scan
+from vertloc.phantom.scan import ScanGeometry, annotate_scan, plan_scan
+from vertloc.phantom.settings import PhantomSettings
+from vertloc.phantom.statistics import CohortStatistics, cohort_statistics
+from vertloc.workers import run_pieces
 
 MANIFEST = "phantom.json"
 

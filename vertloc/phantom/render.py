@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from vertloc.centroids import Centroids
-from vertloc.cohorts.phantom.metal import METAL_HU, add_streaks, metal_solids
-from vertloc.cohorts.phantom.patient import Patient, make_patient
-from vertloc.cohorts.phantom.scan import ScanGeometry, annotate_scan
-from vertloc.cohorts.phantom.settings import PhantomSettings
-from vertloc.cohorts.phantom.skeleton import skeleton_solids
-from vertloc.cohorts.phantom.soft_tissue import soft_tissue
-from vertloc.cohorts.phantom.solids import Solid, solid_table
-from vertloc.cohorts.phantom.torso import Torso, make_torso
-from vertloc.cohorts.phantom.vertebra_solids import spine_solids
 from vertloc.geometry import Grid
-from vertloc.kernels.phantom_scanner import finish_slices
-from vertloc.kernels.phantom_sections import OUTSIDE_HU, paint_sections
-from vertloc.kernels.phantom_solids import paint_solids
+from vertloc.phantom.kernels.scanner import finish_slices
+from vertloc.phantom.kernels.sections import OUTSIDE_HU, paint_sections
+from vertloc.phantom.kernels.solids import paint_solids
+from vertloc.phantom.metal import METAL_HU, add_streaks, metal_solids
+from vertloc.phantom.patient import Patient, make_patient
+from vertloc.phantom.scan import ScanGeometry, annotate_scan
+from vertloc.phantom.settings import PhantomSettings
+from vertloc.phantom.skeleton import skeleton_solids
+from vertloc.phantom.soft_tissue import soft_tissue
+from vertloc.phantom.solids import Solid, solid_table
+from vertloc.phantom.torso import Torso, make_torso
+from vertloc.phantom.vertebra_solids import spine_solids
 from vertloc.volume import Volume
 
 _SLAB = 16

@@ -1,0 +1,1 @@
+"""Many scans in a row: predicting them, and the manifest that tells how it went."""

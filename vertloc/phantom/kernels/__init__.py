@@ -1,0 +1,1 @@
+"""Kernels that paint synthetic scans, under the rules of `vertloc/kernels`."""

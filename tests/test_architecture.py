@@ -194,3 +194,4 @@ def test_an_unknown_library_call_is_an_attribute_error_and_every_promised_one_is
     with pytest.raises(AttributeError, match="no attribute 'locate'"):
         vertloc.locate  # noqa: B018
     assert all(getattr(vertloc, name) is not None for name in vertloc.__all__)
+    assert dir(vertloc) == vertloc.__all__ == sorted(vertloc.__all__)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
-from vertloc.io.images import read_image, volume_from_sitk
+from vertloc.geometry import Grid
+from vertloc.io.images import ImageInMemory, as_volume
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
@@ -45,13 +45,16 @@ class Localization:
         return self.world.labels
 
 
-def localize(image: Volume | str | Path | Any, model: Model, n_jobs: int = 1) -> Localization:
+def localize(
+    image: str | Path | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
+) -> Localization:
     """Find the vertebrae of a scan.
 
-    image : a path, a Volume or a SimpleITK image
-    The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan.
+    image : a path, a Volume, a SimpleITK image, a nibabel image, or an array (z, y, x) with its `grid`
+    The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
+    is no image.
     """
-    volume = as_volume(image)
+    volume = as_volume(image, grid)
     small = preprocess(volume, model.config.preprocess, n_jobs)
     proposals = propose(small, model, n_jobs)
     first = label_chain(proposals, model.shape, model.config.shape)
@@ -80,15 +83,6 @@ def rename(
         volume, proposals.places_mm, first, model.naming_forest, model.shape, config.naming_features, config.naming
     )
     return candidates, label_chain(candidates, model.shape, config.shape, config.shape.reference_probability)
-
-
-def as_volume(image: Volume | str | Path | Any) -> Volume:
-    """Read a path, convert a SimpleITK image, or pass a Volume through."""
-    if isinstance(image, Volume):
-        return image
-    if isinstance(image, str | Path):
-        return read_image(image)
-    return volume_from_sitk(image)
 
 
 def _localization(volume: Volume, proposals: Candidates, candidates: Candidates, labelling: Labelling) -> Localization:

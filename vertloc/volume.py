@@ -18,6 +18,7 @@ class Volume:
     voxels : (z, y, x) array of a real number type, Hounsfield units, as stored; made read-only
     grid : the stored grid, in whatever direction the file has
     name : the scan identifier, for messages and file names
+    warnings : what was odd about the file, one line each
 
     Raises ValueError if the array and the grid disagree.
     """
@@ -25,6 +26,7 @@ class Volume:
     voxels: NDArray[Any]
     grid: Grid
     name: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.shape != self.grid.shape:
@@ -41,4 +43,4 @@ class Volume:
         permutation, flips = self.grid.nearest_axes()
         voxels = np.transpose(self.voxels, permutation)
         voxels = voxels[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-        return Volume(voxels, self.grid.permuted(permutation, flips), self.name)
+        return Volume(voxels, self.grid.permuted(permutation, flips), self.name, self.warnings)

@@ -1,0 +1,99 @@
+"""Image file <-> Volume, whatever the format: the calls that the rest of the package makes.
+
+The array keeps its stored order, number type and grid; nothing is resampled or reoriented here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from vertloc.errors import ImageError
+from vertloc.geometry import Grid
+from vertloc.io.images.image_file import ImageFile
+from vertloc.io.images.in_memory import ImageInMemory, volume_in_memory
+from vertloc.io.images.registry import checked_format, expected_suffixes, format_of, scan_name
+from vertloc.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+
+def open_image(path: str | Path) -> ImageFile:
+    """Read and check the header of a scan; its voxels are read later, whole or a few slices at a time.
+
+    Logs a warning for each oddity that is not refused. Raises ImageError for a file that is missing or damaged, or no
+    3-D volume of one real number a voxel on a grid with positive spacing and orthonormal directions.
+    """
+    image = _opened(Path(path))
+    for warning in image.warnings:
+        logger.warning("%s: %s", image.path, warning)
+    return image
+
+
+def read_image(path: str | Path) -> Volume:
+    """Read a CT scan; its name is the file name without suffix.
+
+    Raises ImageError as `open_image` does, and for voxels that are truncated, damaged or not finite.
+    """
+    image = open_image(path)
+    with _system_errors_as_image_errors(image.path):
+        return Volume(image.read(), image.grid, image.name, image.warnings)
+
+
+def as_volume(image: str | Path | ImageInMemory, grid: Grid | None = None, name: str = "") -> Volume:
+    """Read a path, or convert an image in memory.
+
+    image : a path, a Volume, a SimpleITK image, a nibabel image, or an array (z, y, x) with its `grid`
+    name : of a scan that has none of its own
+    Raises ImageError for what cannot be a CT scan, TypeError for what is no image.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    return volume_in_memory(image, grid, name)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Read only the header of a scan: its stored grid.
+
+    Raises ImageError for whatever `read_image` would refuse without looking at the voxels, truncated files included.
+    """
+    image = _opened(Path(path))
+    with _system_errors_as_image_errors(image.path):
+        image.check_length()
+    return image.grid
+
+
+def image_files(path: str | Path) -> tuple[Path, ...]:
+    """Return the files of an image: itself, and the file with its voxels if that is another one. Raises ImageError."""
+    return _opened(Path(path)).files
+
+
+def write_image(volume: Volume, path: str | Path) -> None:
+    """Write a volume in the format of the suffix of `path`; the same volume always gives the same bytes.
+
+    `.mhd` writes `<name>.raw` beside it; both appear whole, the header last. Parent folders are created.
+    Raises ImageError for another suffix, ValueError for a number type that the format does not have.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if kind is None or kind.write is None:
+        raise ImageError(f"{path}: expected a name ending in {expected_suffixes(writing=True)}")
+    kind.write(volume, path)
+
+
+def _opened(path: Path) -> ImageFile:
+    with _system_errors_as_image_errors(path):
+        image = replace(checked_format(path).open(path), name=scan_name(path))
+        image.check_data()
+    return image
+
+
+@contextmanager
+def _system_errors_as_image_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None

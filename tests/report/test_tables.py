@@ -120,3 +120,15 @@ def test_json_holds_scores_configuration_and_versions(scores):
 def test_names_with_a_bar_do_not_break_the_markdown():
     scores = Scores((score_scan("a|b", column(["T1"]), EMPTY),))
     assert "a\\|b" in worst_scans(scores)
+
+
+def test_names_are_no_markup_in_markdown_and_no_formulas_in_csv():
+    named = "=1+1<img src=x>"
+    scores = Scores((score_scan(named, column(["T1"]), column(["T2"])),), without_truth=("<b>",))
+    text = study_table(scores, scores)
+    assert "=1+1&lt;img src=x&gt;" in text
+    assert "&lt;b&gt;" in text
+    assert "<img" not in text
+    assert "<b>" not in text
+    rows = list(csv.DictReader(io.StringIO(scores_csv(scores))))
+    assert [(r["scan"], r["patient"]) for r in rows] == [(f"'{named}", f"'{named}")] * 2

@@ -8,6 +8,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def scores_table(scores: Scores, without_chain: Scores | None = None) -> str:
         _markdown(("scans", "number"), _scan_rows(scores)),
     ]
     if scores.without_truth:
-        parts.append(f"Predicted, but without annotation: {', '.join(scores.without_truth)}.")
+        names = escape(", ".join(scores.without_truth), quote=False)
+        parts.append(f"Predicted, but without annotation: {names}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,18 +100,20 @@ def scores_csv(scores: Scores) -> str:
     """CSV: one row a vertebra, then the labels that are not annotated, scan by scan; coordinates as in the files.
 
     status : identified, wrong, missed or not annotated; empty cells where there is no figure
+    A name that a spreadsheet would take for a formula (it begins with =, +, - or @) has an apostrophe before it.
     error_mm : for a label that is not annotated, the distance to the nearest annotated vertebra
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
     for scan in scores.scans:
+        names = (_harmless(scan.scan), _harmless(scan.patient))
         for v in scan.vertebrae:
             cells = (v.label, v.region, _status(v), _cell(v.error_mm), v.nearest)
-            writer.writerow((scan.scan, scan.patient, *cells, *map(_cell, v.true_mm), *map(_cell, v.predicted_mm)))
+            writer.writerow((*names, *cells, *map(_cell, v.true_mm), *map(_cell, v.predicted_mm)))
         for e in scan.extra:
             cells = (e.label, e.region, "not annotated", _cell(e.distance_mm), e.nearest)
-            writer.writerow((scan.scan, scan.patient, *cells, "", "", "", *map(_cell, e.predicted_mm)))
+            writer.writerow((*names, *cells, "", "", "", *map(_cell, e.predicted_mm)))
     return text.getvalue()
 
 
@@ -174,8 +178,11 @@ def _published_row(row: PublishedResult) -> tuple[str, ...]:
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], n_text: int = 1) -> str:
-    """Lay out a table that also reads well as plain text: the first `n_text` columns left, the others right."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    """Lay out a table that also reads well as plain text: the first `n_text` columns left, the others right.
+
+    Own code, since the libraries that do this (tabulate, pandas) escape neither bars nor markup in the cells.
+    """
+    cells = [[escape(cell, quote=False).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     width = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
     rule = ["-" * w if i < n_text else "-" * (w - 1) + ":" for i, w in enumerate(width)]
 
@@ -239,6 +246,11 @@ def _number(value: float) -> str:
 
 def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _harmless(name: str) -> str:
+    """Put an apostrophe before a name that a spreadsheet would take for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _or_null(value: float) -> float | None:

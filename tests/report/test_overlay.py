@@ -4,15 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.ndimage import center_of_mass, label
 
 from vertloc.centroids import Centroids
 from vertloc.evaluation.matching import score_scan
 from vertloc.geometry import Grid
-from vertloc.report.marks import SIGNS, marks_of, spread
-from vertloc.report.overlay import draw_overlay
+from vertloc.report.marks import SIGNS, marks_of
+from vertloc.report.overlay import draw_overlay, overlay_figure
 from vertloc.volume import Volume
 
 EMPTY = Centroids((), np.empty((0, 3)))
@@ -81,15 +79,21 @@ def test_predictions_far_outside_the_image_do_not_blow_up_the_picture(tmp_path):
 def test_marks_are_drawn_where_the_points_lie_in_either_frame(tmp_path, frame):
     volume = phantom((40, 40, 40), value=-1000)  # 100 mm high, 80 mm wide and deep; stored left to right, back to front
     point = Centroids.from_points({"C5": (30.0, 50.0, 60.0)})
-    draw_overlay(volume, point.to_world(volume.grid) if frame == "world" else point, None, tmp_path / "a.png")
+    world = point.to_world(volume.grid)
+    given = world if frame == "world" else point
+    draw_overlay(volume, given, None, tmp_path / "a.png")
     picture = read_png(tmp_path / "a.png")
-    assert picture.shape == (30 + 500 + 24, 400 + 6 + 400, 3)  # at 5 pixels a mm
-    blobs, _ = label(np.abs(picture[:530] - [0x43, 0xD3, 0xFF]).max(axis=2) < 40)  # without the legend
+    sagittal, coronal = overlay_figure(volume, given).axes
+    # The whole volume is shown: faces at y -99 to -19 and x -49 to 31 (local 79 to -1, turned), z 498.75 to 598.75.
+    assert (*sagittal.get_xlim(), *sagittal.get_ylim()) == pytest.approx((-99.0, -19.0, 498.75, 598.75))
+    assert (*coronal.get_xlim(), *coronal.get_ylim()) == pytest.approx((-49.0, 31.0, 498.75, 598.75))
+    blobs, _ = label(np.abs(picture[:-30] - [0x43, 0xD3, 0xFF]).max(axis=2) < 40)  # without the legend
     sizes = np.bincount(blobs.ravel())[1:]
     dots = sorted(center_of_mass(blobs == 1 + i)[::-1] for i in np.argsort(sizes)[-2:])
-    # From the faces at local x 79 (right), y 79 (front) and z 98.75 (top) of the patient, 5 pixels a mm.
-    row = 30 + 5 * (98.75 - 60.0)
-    np.testing.assert_allclose(dots, [(5 * (79.0 - 50.0), row), (406 + 5 * (79.0 - 30.0), row)], atol=1.0)
+    (x, y, z), height = world.points_mm[0], len(picture)
+    for dot, axes, place in zip(dots, (sagittal, coronal), ((y, z), (x, z)), strict=True):
+        column, row = axes.transData.transform(place)
+        np.testing.assert_allclose(dot, (column - 0.5, height - row - 0.5), atol=1.0)
 
 
 def test_every_status_has_its_colour_in_the_picture(tmp_path):
@@ -130,29 +134,13 @@ def test_an_identified_vertebra_that_is_far_off_is_marked_so():
         assert marks_of(found, score_scan("a", truth, found), {})[0].status == status
 
 
-@given(st.lists(st.floats(-100, 300), max_size=20), st.floats(0.1, 30))
-def test_names_are_moved_apart_in_order_and_stay_inside(wanted, gap):
-    placed = spread(wanted, gap, 0.0, 200.0)
-    assert len(placed) == len(wanted)
-    if len(wanted) < 2:
-        return
-    order = np.argsort(wanted, kind="stable")
-    possible = min(gap, 200.0 / (len(wanted) - 1))
-    assert np.diff(placed[order]).min() >= possible - 1e-6
-    assert placed.min() >= -1e-6
-    assert placed.max() <= 200.0 + 1e-6
-
-
-def test_names_with_enough_room_stay_where_they_are():
-    np.testing.assert_allclose(spread([50.0, 10.0, 30.0], 12.0, 0.0, 100.0), [50.0, 10.0, 30.0])
-    np.testing.assert_allclose(spread([30.0, 30.0], 12.0, 0.0, 100.0), [24.0, 36.0])
-    assert spread([], 12.0, 0.0, 100.0).shape == (0,)
-
-
 def test_long_titles_and_signs_of_formulas_are_only_letters(tmp_path):
     volume = phantom()
     draw_overlay(volume, EMPTY, column(volume, NECK), tmp_path / "a.png", "scan_$x^{2_" * 30)
-    assert (tmp_path / "a.png").exists()
+    figure = overlay_figure(volume, EMPTY, None, "scan_$x^{2_" * 30)
+    title, headline = figure.texts
+    assert title.get_text().startswith("scan_$x^{2_")
+    assert title.get_window_extent().x1 < headline.get_window_extent().x0
 
 
 def test_pictures_are_the_same_from_several_threads(tmp_path):

@@ -71,6 +71,13 @@ class Reformat:
     left_mm: float
     top_mm: float
 
+    @property
+    def extent_mm(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top edge of the picture, pixels whole."""
+        rows, columns = self.values_hu.shape
+        left, top = self.left_mm - self.pixel_mm / 2, self.top_mm + self.pixel_mm / 2
+        return (left, left + columns * self.pixel_mm, top - rows * self.pixel_mm, top)
+
     def to_pixel(self, world_mm: Points) -> Points:
         """Turn (n, 3) world points into (n, 2) continuous (column, row); what lies off the surface is projected."""
         points = np.asarray(world_mm, dtype=np.float64).reshape(-1, 3)

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "vertloc"
 FLOORS = {
     "vertebrae": 0,
     "errors": 0,
+    "settings": 0,
     "kernels": 0,
     "workers": 0,
     "versions": 0,
@@ -43,7 +44,7 @@ DOORS = {
     "matplotlib": ("report/",),
     "tqdm": ("cli/",),
     "argparse": ("cli/",),
-    "yaml": ("config.py", "cli/info.py"),
+    "yaml": ("config.py", "io/yaml_file.py", "cli/info.py"),
     "pickle": (),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

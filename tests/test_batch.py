@@ -1,8 +1,11 @@
 import hashlib
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import yaml
+from toy import toy_config
 
 from vertloc.batch import predicting
 from vertloc.batch.manifest import write_manifest
@@ -203,7 +206,8 @@ def test_the_manifest_tells_what_ran_on_what_and_how_it_went(data, toy_model, tm
     assert manifest["command"] == command
     assert (manifest["frame"], manifest["seconds"]) == ("local", 1.235)
     assert manifest["counts"] == {"done": 2, "empty": 1, "skipped": 0, "failed": 2}
-    assert config_from_dict(manifest["config"], "manifest") == toy_model.config
+    assert manifest["settings"] == asdict(toy_model.settings)
+    assert config_from_dict(yaml.safe_load(manifest["model"]["configuration"]), "manifest") == toy_config()
     assert manifest["model"]["path"] == str(tmp_path / "model.npz")
     assert manifest["model"]["sha256"] == hashlib.sha256((tmp_path / "model.npz").read_bytes()).hexdigest()
     assert manifest["model"]["seed"] == toy_model.provenance.seed

@@ -26,7 +26,7 @@ def assert_consistent(found, grid):
     assert found.world.labels == found.local.labels == found.labels
     assert (found.world.frame, found.local.frame) == ("world", "local")
     np.testing.assert_allclose(found.local.to_world(grid).points_mm, found.world.points_mm, atol=1e-9)
-    assert found.confidence.shape == found.density.shape == (n,)
+    assert found.confidence.shape == found.log_odds.shape == (n,)
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
     ranks = [VERTEBRAE.index(label) for label in found.labels]
     assert ranks == sorted(set(ranks))
@@ -47,12 +47,12 @@ def test_a_patient_that_the_model_never_saw_is_labelled(toy_model, toy_scans):
 def test_landmarks_are_the_same_to_the_last_bit_on_any_number_of_jobs(toy_model, toy_scans):
     one, two = (localize(toy_scans[5].volume, toy_model, n_jobs) for n_jobs in (1, 2))
     assert one.labels == two.labels
-    for name in ("confidence", "density"):
+    for name in ("confidence", "log_odds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     np.testing.assert_array_equal(one.world.points_mm, two.world.points_mm)
     np.testing.assert_array_equal(one.local.points_mm, two.local.points_mm)
     for name in ("candidates", "proposals"):
-        for column in ("rank", "points_mm", "density"):
+        for column in ("rank", "points_mm", "log_odds"):
             np.testing.assert_array_equal(getattr(getattr(one, name), column), getattr(getattr(two, name), column))
 
 

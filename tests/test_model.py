@@ -5,13 +5,20 @@ import json
 import pickle
 import struct
 import zipfile
+from typing import Annotated, get_args, get_type_hints
 
 import numpy as np
 import pytest
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
+from vertloc import model as module
+from vertloc.config import PredictionSettings
 from vertloc.errors import ModelError
+from vertloc.io import model_file
 from vertloc.localization import localize
 from vertloc.model import load_model, save_model
+from vertloc.settings import CHECKED, Before
 from vertloc.vertebrae import VERTEBRAE
 
 HEADER = "header.json"
@@ -91,7 +98,8 @@ def arrays_of(model):
 
 def test_a_model_comes_back_with_the_same_arrays_settings_and_provenance(toy_model, saved):
     loaded = load_model(saved)
-    assert loaded.config == toy_model.config
+    for name in ("preprocess", "label_radius_factor", "settings"):
+        assert getattr(loaded, name) == getattr(toy_model, name)
     assert loaded.provenance == toy_model.provenance
     for before, after in zip(arrays_of(toy_model), arrays_of(loaded), strict=True):
         np.testing.assert_array_equal(after, before, strict=True)
@@ -102,7 +110,7 @@ def test_a_loaded_model_predicts_the_same_to_the_last_bit(toy_model, toy_scans, 
     after = localize(toy_scans[5].volume, load_model(saved))
     assert after.labels == before.labels
     assert len(before.labels) > 3
-    for name in ("confidence", "density"):
+    for name in ("confidence", "log_odds"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     np.testing.assert_array_equal(after.world.points_mm, before.world.points_mm)
 
@@ -114,12 +122,7 @@ def test_the_same_model_gives_the_same_bytes(toy_model, saved, tmp_path):
 
 
 def test_a_model_without_the_optional_forests_comes_back_without_them(toy_model, tmp_path):
-    config = dataclasses.replace(
-        toy_model.config,
-        centre_votes=dataclasses.replace(toy_model.config.centre_votes, use_votes=False),
-        naming=dataclasses.replace(toy_model.config.naming, use_naming=False),
-    )
-    plain = dataclasses.replace(toy_model, config=config, centre_forest=None, naming_forest=None)
+    plain = dataclasses.replace(toy_model, centre_forest=None, naming_forest=None)
     save_model(plain, tmp_path / "plain.npz")
     loaded = load_model(tmp_path / "plain.npz")
     assert loaded.centre_forest is None
@@ -186,10 +189,10 @@ def test_a_huge_header_is_refused_unread(tmp_path):
 # A header that does not fit
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True, [1]])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, True, [2]])
 def test_another_format_version_is_refused(parts, tmp_path, version):
     parts.header["format_version"] = version
-    assert f"format version {version!r}, this vertloc reads 1" in refusal(parts.write(tmp_path / "m.npz"))
+    assert f"format version {version!r}, this vertloc reads 2" in refusal(parts.write(tmp_path / "m.npz"))
 
 
 @pytest.mark.parametrize("labels", [list(VERTEBRAE[::-1]), list(VERTEBRAE[1:]), [], None, "C1"])
@@ -210,7 +213,7 @@ def test_missing_checksums_are_refused(parts, tmp_path, checksums):
     assert "checksum" in refusal(parts.write(tmp_path / "m.npz"))
 
 
-@pytest.mark.parametrize("key", ["config", "provenance", "labels", "sha256", "format", "format_version"])
+@pytest.mark.parametrize("key", ["settings", "provenance", "labels", "sha256", "format", "format_version"])
 @pytest.mark.parametrize("value", ["absent", None, 3, "x", [], {}, [[]], {"a": 1}])
 def test_every_part_of_the_header_must_be_there_and_of_its_kind(parts, tmp_path, key, value):
     if value == "absent":
@@ -241,32 +244,107 @@ def test_a_garbled_provenance_names_its_field(parts, tmp_path, key, value):
 
 
 def test_an_unknown_setting_names_the_nearest_known_one(parts, tmp_path):
-    parts.header["config"]["forest"]["n_tree"] = 3
+    parts.header["settings"]["prediction"]["chain"]["gap_cots"] = 3
     message = refusal(parts.write(tmp_path / "m.npz"))
-    assert message == "its configuration: forest.n_tree: unknown key; the nearest known one is forest.n_trees"
+    assert message == (
+        "its settings: prediction.chain.gap_cots: unknown key; the nearest known one is prediction.chain.gap_cost"
+    )
 
 
-def test_a_setting_that_is_left_out_is_refused_since_another_version_may_have_another_default(parts, tmp_path):
-    del parts.header["config"]["forest"]["n_trees"]
-    assert refusal(parts.write(tmp_path / "m.npz")) == "its configuration leaves settings out; train the model again"
+def test_a_model_holds_no_setting_that_only_training_reads(parts):
+    stored = parts.header["settings"]
+    assert list(stored["prediction"]) == ["posterior", "votes", "density", "chain", "naming"]
+    rule = ["largest_offset_mm", "largest_size_mm", "outside", "outside_hu"]
+    assert [list(stored[name]) for name in ("classifier", "centres", "naming")] == [rule] * 3
+    assert "n_trees: 4" in parts.header["provenance"]["configuration"]
+
+
+def leaves(settings, path=()):
+    for key, value in settings.items():
+        yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+
+
+def test_a_setting_that_is_missing_was_added_later_and_has_its_default(parts, tmp_path):
+    all_keys = list(leaves(parts.header["settings"]))
+    assert len(all_keys) > 35
+    for *sections, key in all_keys:
+        stored = json.loads(json.dumps(parts.header["settings"]))
+        section = stored
+        for name in sections:
+            section = section[name]
+        del section[key]
+        if key == "label_radius_factor":  # no part of a settings class, and there from the beginning
+            continue
+        kept, parts.header["settings"] = parts.header["settings"], stored
+        model = load_model(parts.write(tmp_path / "m.npz"))
+        parts.header["settings"] = kept
+        if sections[0] == "prediction":
+            found, default = model.settings, PredictionSettings()
+            for name in sections[1:]:
+                found, default = getattr(found, name), getattr(default, name)
+            assert getattr(found, key) == getattr(default, key)
+
+
+def with_a_new_key(kind):
+    """The settings class of some later version: one more key in it, and in every class below it."""
+    annotations, values = {"added_later": Annotated[int, Field(ge=0), Before(3, 5)]}, {"added_later": 7}
+    for field in dataclasses.fields(kind):
+        hint = get_type_hints(kind)[field.name]
+        section = next((k for k in (hint, *get_args(hint)) if dataclasses.is_dataclass(k)), None)
+        if section is not None:
+            later = with_a_new_key(section)
+            annotations[field.name] = later if hint is section else later | None
+    later = type(kind.__name__, (kind,), {"__annotations__": annotations, "__module__": __name__, **values})
+    return checked(frozen=True, config=CHECKED)(later)
+
+
+@pytest.mark.parametrize(("version", "value"), [(2, 5), (3, 7)])
+def test_a_model_loads_after_a_key_was_added_to_every_settings_class(
+    parts, toy_model, toy_scans, tmp_path, monkeypatch, version, value
+):
+    before = localize(toy_scans[5].volume, toy_model)
+    later = with_a_new_key(module.StoredSettings)
+    monkeypatch.setattr(module, "StoredSettings", later)
+    for reader in (module, model_file):
+        monkeypatch.setattr(reader, "FORMAT_VERSION", version)
+    parts.header["format_version"] = version
+    model = load_model(parts.write(tmp_path / "m.npz"))
+    assert model.preprocess.added_later == model.settings.chain.added_later == value
+    assert model.classifier.pool.rule.added_later == model.naming_forest.pool.rule.added_later == value
+    after = localize(toy_scans[5].volume, model)
+    np.testing.assert_array_equal(after.world.points_mm, before.world.points_mm)
+    np.testing.assert_array_equal(after.confidence, before.confidence)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preprocess.spacing_mm": 0.5, "features.largest_offset_mm": 400.0}, "features: largest_offset_mm + "),
-        ({"preprocess.spacing_mm": 0.01}, "spacing_mm must lie within 0.5 and 20"),
-        ({"naming_features.largest_offset_mm": 1e9}, "largest_offset_mm must lie within 1 and 400"),
-        ({"naming_features.largest_size_mm": float("inf")}, "largest_size_mm"),
-        ({"features.outside_hu": float("nan")}, "outside_hu"),
-        ({"preprocess.spacing_mm": 0.9, "centre_features.largest_size_mm": 200.0}, "too many voxels"),
+        ({"preprocess.spacing_mm": 0.5, "classifier.largest_offset_mm": 400.0}, "classifier: largest_offset_mm + "),
+        ({"preprocess.spacing_mm": 0.01}, "preprocess.spacing_mm: Input should be greater than or equal to 0.5"),
+        ({"naming.largest_offset_mm": 1e9}, "naming.largest_offset_mm: Input should be less than or equal to 400"),
+        ({"naming.largest_size_mm": float("inf")}, "largest_size_mm"),
+        ({"classifier.outside_hu": float("nan")}, "outside_hu"),
+        ({"preprocess.spacing_mm": 0.9, "centres.largest_size_mm": 200.0}, "too many voxels"),
     ],
 )
 def test_settings_that_would_exhaust_the_memory_are_refused(parts, tmp_path, changes, message):
     for key, value in changes.items():
         section, name = key.split(".")
-        parts.header["config"][section][name] = value
+        parts.header["settings"][section][name] = value
     assert message in refusal(parts.write(tmp_path / "m.npz"))
+
+
+def test_what_could_not_be_loaded_is_not_saved_over_a_good_model(toy_model, saved, tmp_path):
+    path = tmp_path / "m.npz"
+    path.write_bytes(saved.read_bytes())
+    # What one annotation in micrometres makes of the shape model.
+    shape = dataclasses.replace(toy_model.shape, mean_mm=toy_model.shape.mean_mm * 1000)
+    with pytest.raises(ModelError, match="shape/mean_mm: not the displacements between vertebrae"):
+        save_model(dataclasses.replace(toy_model, shape=shape), path)
+    forest = toy_model.classifier.with_leaf_values(2 * toy_model.classifier.leaf_values)
+    with pytest.raises(ModelError, match="classifier/leaf_values: expected class distributions"):
+        save_model(dataclasses.replace(toy_model, classifier=forest), path)
+    assert path.read_bytes() == saved.read_bytes()
 
 
 # Arrays that do not fit

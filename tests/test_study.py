@@ -18,10 +18,12 @@ ALL_SCANS = SCANS["fold1"] + SCANS["fold2"]
 
 def tiny_config():
     config = toy_config()
-    forest = dataclasses.replace(config.forest, n_trees=3, max_depth=10)
-    return dataclasses.replace(
-        config, forest=forest, centre_forest=forest, naming_forest=dataclasses.replace(forest, pool="shared")
-    )
+    groups = {name: getattr(config, name) for name in ("classifier", "centres", "naming")}
+    small = {
+        name: dataclasses.replace(group, forest=dataclasses.replace(group.forest, n_trees=3, max_depth=10))
+        for name, group in groups.items()
+    }
+    return dataclasses.replace(config, **small)
 
 
 def toy_folds(folder):

@@ -14,9 +14,11 @@ from vertloc.training import n_training_steps, read_training_scans, train, train
 CONFIG = toy_config()
 TINY = replace(
     CONFIG,
-    forest=replace(CONFIG.forest, n_trees=2, max_depth=5),
-    centre_forest=replace(CONFIG.centre_forest, n_trees=2, max_depth=5),
-    naming_forest=replace(CONFIG.naming_forest, n_trees=2, max_depth=5),
+    **{
+        name: replace(group, forest=replace(group.forest, n_trees=2, max_depth=5))
+        for name in ("classifier", "centres", "naming")
+        for group in [getattr(CONFIG, name)]
+    },
 )
 
 
@@ -84,8 +86,8 @@ def test_scans_are_read_into_the_world_frame(cohort, toy_scans):
 def test_steps_that_are_switched_off_train_no_forest(training_scans, votes, naming):
     config = replace(
         TINY,
-        centre_votes=replace(TINY.centre_votes, use_votes=votes),
-        naming=replace(TINY.naming, use_naming=naming),
+        centres=replace(TINY.centres, grow=votes),
+        naming=replace(TINY.naming, grow=naming),
     )
     calls = []
     model = train_on_scans(training_scans, config, progress=lambda: calls.append(1))
@@ -123,7 +125,7 @@ def test_centroids_that_all_lie_outside_their_scans_are_an_error(training_scans)
         replace(scan, centroids=Centroids(scan.centroids.labels, scan.centroids.points_mm + 5000, "world"))
         for scan in training_scans
     ]
-    with pytest.raises(VertlocError, match="3 training scans"):
+    with pytest.raises(VertlocError, match="3 views of the training scans"):
         train_on_scans(away, TINY)
 
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vertloc.centroids import Centroids
-from vertloc.config import Config
+from vertloc.config import CentreForestSettings, ClassifierSettings, Config, NamingForestSettings
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.io.landmarks.lml import write_lml
 from vertloc.stages.context_features import ContextFeatureSettings
-from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.preprocess import PreprocessSettings, preprocess
-from vertloc.stages.sampling import SamplingSettings, TrainingScan
+from vertloc.stages.sampling import CentreSampleSettings, SamplingSettings, TrainingScan
 from vertloc.stages.tree_growing import ForestSettings
 from vertloc.vertebrae import RANK, VERTEBRAE
 from vertloc.volume import Volume
@@ -87,19 +86,22 @@ def toy_config():
     """A configuration that trains and localizes in seconds."""
     small = ContextFeatureSettings(largest_offset_mm=40.0, largest_size_mm=24.0)
     forest = ForestSettings(n_trees=4, max_depth=12, features_per_tree=120, features_per_node=30)
+    near = ContextFeatureSettings(largest_offset_mm=25.0, largest_size_mm=16.0)
+    naming = ForestSettings(
+        n_trees=12,
+        max_depth=12,
+        features_per_tree=150,
+        shared_features=300,
+        features_per_node=30,
+        patient_share=1.0,
+    )
     return Config(
         preprocess=PreprocessSettings(spacing_mm=4.0),
-        sampling=SamplingSettings(foreground_per_scan=1500, background_per_scan=800, centres_per_scan=1500),
-        features=small,
-        forest=forest,
-        centre_features=ContextFeatureSettings(largest_offset_mm=25.0, largest_size_mm=16.0),
-        centre_forest=forest,
-        naming_features=small,
-        naming_samples=NamingSampleSettings(views_per_scan=2),
-        naming=NamingSettings(pool_features=300),
-        naming_forest=ForestSettings(
-            n_trees=12, max_depth=12, features_per_tree=150, features_per_node=30, patient_share=1.0, pool="shared"
+        classifier=ClassifierSettings(
+            SamplingSettings(foreground_per_scan=1500, background_per_scan=800), small, forest
         ),
+        centres=CentreForestSettings(True, CentreSampleSettings(per_scan=1500), near, forest),
+        naming=NamingForestSettings(True, NamingSampleSettings(views_per_scan=2), small, naming),
     )
 
 

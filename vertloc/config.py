@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from vertloc.errors import ConfigError
+from vertloc.io.yaml_file import read_yaml
+from vertloc.settings import CHECKED, Before
 from vertloc.stages.centre_votes import CentreVoteSettings
 from vertloc.stages.centroid_density import DensitySettings
-from vertloc.stages.context_features import ContextFeatureSettings
+from vertloc.stages.context_features import ContextFeatureSettings, FeatureRule
 from vertloc.stages.dense_labels import DenseLabelSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.posterior import PosteriorSettings
 from vertloc.stages.preprocess import PreprocessSettings
-from vertloc.stages.sampling import SamplingSettings
+from vertloc.stages.sampling import CentreSampleSettings, SamplingSettings
 from vertloc.stages.shape_labelling import ShapeSettings
 from vertloc.stages.shape_model import ShapeModelSettings
 from vertloc.stages.tree_growing import ForestSettings
 
-_MOST_BYTES = 100_000
-_DEEPEST = 10
+Settings = TypeVar("Settings")
+
 # Padded by this much on every side, even a small scan takes 100 MB as an integral image.
 _FARTHEST_VOXELS = 150
 # Sums of boxes are exact as long as they fit the integral image's 32 bits; frames of large patients scale boxes by 5/4.
@@ -42,54 +43,129 @@ _LARGEST_SUM = 2**31
 _LARGEST_SCALE = 1.25
 
 
-@dataclass(frozen=True)
-class Config:
-    """The settings of all stages, in the order of the data flow."""
+@dataclass(frozen=True, config=CHECKED)
+class ClassifierSettings:
+    """The classification forest: which vertebra does a voxel belong to? It sees far, and tells the level.
 
-    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
-    dense_labels: DenseLabelSettings = field(default_factory=DenseLabelSettings)
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    samples : voxels of a training scan that are shown to the trees
+    features : what it sees: box means up to `largest_offset_mm` away
+    forest : how its trees grow
+    """
+
+    samples: SamplingSettings = field(default_factory=SamplingSettings)
     features: ContextFeatureSettings = field(default_factory=ContextFeatureSettings)
     forest: ForestSettings = field(default_factory=ForestSettings)
-    centre_features: ContextFeatureSettings = field(
+
+
+@dataclass(frozen=True, config=CHECKED)
+class CentreForestSettings:
+    """The centre forest: from a voxel, where is the nearest centroid? It sees near things, which makes its votes sharp.
+
+    grow : false: there is no centre forest; candidates come from the class densities alone
+    samples : voxels of a training scan that are shown to the trees
+    features : what it sees: the vertebra and its two neighbours
+    forest : how its trees grow; votes of many voxels add up, so few trees do, and a mean displacement needs more
+        samples than a class
+    """
+
+    grow: bool = True
+    samples: CentreSampleSettings = field(default_factory=CentreSampleSettings)
+    features: ContextFeatureSettings = field(
         default_factory=lambda: ContextFeatureSettings(largest_offset_mm=45.0, largest_size_mm=25.0)
     )
-    centre_forest: ForestSettings = field(
+    forest: ForestSettings = field(
         default_factory=lambda: ForestSettings(
             n_trees=12, max_depth=20, min_samples_leaf=8, features_per_tree=300, features_per_node=60
         )
     )
-    naming_features: ContextFeatureSettings = field(
+
+
+@dataclass(frozen=True, config=CHECKED)
+class NamingForestSettings:
+    """The naming forest: which vertebra is centred here? It looks from the spine, in the spine's own frame.
+
+    grow : false: there is no naming forest; the first chain is the result
+    samples : places around the centroids that are shown to the trees
+    features : what it sees, further than the classification forest: ribs, pelvis, skull base
+    forest : how its trees grow; few places are asked, so trees are cheap, but each has its own frame, so that the
+        features must be shared
+    """
+
+    grow: bool = True
+    samples: NamingSampleSettings = field(default_factory=NamingSampleSettings)
+    features: ContextFeatureSettings = field(
         default_factory=lambda: ContextFeatureSettings(largest_offset_mm=110.0, largest_size_mm=45.0)
     )
-    naming_samples: NamingSampleSettings = field(default_factory=NamingSampleSettings)
-    naming_forest: ForestSettings = field(
+    forest: ForestSettings = field(
         default_factory=lambda: ForestSettings(
             n_trees=80,
             max_depth=24,
             min_samples_leaf=3,
             features_per_tree=400,
+            shared_features=2400,
             features_per_node=80,
             patient_share=1.0,
-            pool="shared",
         )
     )
-    posterior: PosteriorSettings = field(default_factory=PosteriorSettings)
-    centre_votes: CentreVoteSettings = field(default_factory=CentreVoteSettings)
-    density: DensitySettings = field(default_factory=DensitySettings)
-    shape_model: ShapeModelSettings = field(default_factory=ShapeModelSettings)
-    shape: ShapeSettings = field(default_factory=ShapeSettings)
-    naming: NamingSettings = field(default_factory=NamingSettings)
 
     def __post_init__(self) -> None:
-        if self.naming_forest.pool != "shared":
-            raise ValueError(f"naming_forest.pool must be 'shared', got {self.naming_forest.pool!r}")
-        for section in ("features", "centre_features", "naming_features"):
-            _refuse_what_cannot_be_summed(section, getattr(self, section), self.preprocess)
+        if self.forest.shared_features == 0:
+            raise ValueError("forest.shared_features must be at least 1: the naming forest shares its features")
+
+
+@dataclass(frozen=True, config=CHECKED)
+class PredictionSettings:
+    """How a model is applied; stored in the model, and the only settings that `predict --config` changes.
+
+    posterior : volume -> class posterior
+    votes : class posterior -> places where vertebral bodies are centred
+    density : class posterior and places -> candidates of each vertebra
+    chain : candidates -> the most plausible chain
+    naming : the same places, named again in the spine's own frame
+    """
+
+    posterior: PosteriorSettings = field(default_factory=PosteriorSettings)
+    votes: CentreVoteSettings = field(default_factory=CentreVoteSettings)
+    density: DensitySettings = field(default_factory=DensitySettings)
+    chain: ShapeSettings = field(default_factory=ShapeSettings)
+    naming: NamingSettings = field(default_factory=NamingSettings)
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Config:
+    """All settings: how the three forests and the shape model are trained, and how the model will be applied.
+
+    preprocess : scan -> small isotropic volume along the patient's axes
+    labels : annotated centroids -> a distribution over 26 vertebrae and background at every voxel
+    classifier, centres, naming : the three forests
+    shape : annotated centroids -> displacements between neighbouring vertebrae
+    prediction : how the trained model is applied
+    """
+
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+    labels: DenseLabelSettings = field(default_factory=DenseLabelSettings)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    centres: CentreForestSettings = field(default_factory=CentreForestSettings)
+    naming: NamingForestSettings = field(default_factory=NamingForestSettings)
+    shape: ShapeModelSettings = field(default_factory=ShapeModelSettings)
+    prediction: PredictionSettings = field(default_factory=PredictionSettings)
+
+    def __post_init__(self) -> None:
+        for name, features in (
+            ("classifier", self.classifier.features),
+            ("centres", self.centres.features),
+            ("naming", self.naming.features),
+        ):
+            check_boxes_can_be_summed(f"{name}.features", features.rule, self.preprocess)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values: what YAML or JSON would hold."""
         return dataclasses.asdict(self)
+
+    def as_yaml(self) -> str:
+        """Return the text of a configuration file that says the same, without comments."""
+        text: str = yaml.safe_dump(self.as_dict(), sort_keys=False)
+        return text
 
 
 def read_config(path: Path | str) -> Config:
@@ -98,49 +174,85 @@ def read_config(path: Path | str) -> Config:
     Raises ConfigError if the file cannot be read, is not a mapping, or holds an unknown key or an impossible value.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes are too many for a configuration")
-        text = path.read_text(encoding="utf-8")
-        _refuse_what_unfolds(text, path)
-        data = yaml.load(text, Loader=_StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected a YAML text file, got binary data") from error
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # PyYAML lets bare Python errors out where a tag does not fit its value.
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return config_from_dict({} if data is None else data, str(path))
+    return config_from_dict(read_yaml(path), str(path))
+
+
+def read_prediction_settings(path: Path | str, base: PredictionSettings) -> PredictionSettings:
+    """Read the section `prediction` of a YAML file; keys that are left out stay as they are in `base`.
+
+    Raises ConfigError like `read_config`, also for the sections that take effect only when a model is trained.
+    """
+    path = Path(path)
+    data = read_yaml(path)
+    if isinstance(data, dict):
+        training = [key for key in _keys(Config) if key in data and key != "prediction"]
+        if training:
+            raise ConfigError(
+                f"{path}: {', '.join(training)}: taken from the model, which was trained with it; only the section"
+                " 'prediction' can be changed when a model is applied"
+            )
+    merged = _validated(Config, data, {"prediction": dataclasses.asdict(base)}, str(path))
+    return merged.prediction
 
 
 def config_from_dict(data: object, source: str) -> Config:
-    """Validate nested plain values, from a file or a model's header; `source` names them in messages.
+    """Validate nested plain values of a configuration; `source` names them in messages.
 
     Sections and keys that are left out keep their defaults. Raises ConfigError, listing every problem.
     """
+    return _validated(Config, data, Config().as_dict(), source)
+
+
+def settings_from_dict(kind: type[Settings], data: object, source: str, version: int) -> Settings:
+    """Validate nested plain values that an earlier version may have written; `source` names them in messages.
+
+    version : of the format they are stored in. A key that is missing was added since: it gets what its `Before` says
+        for that version, or else its default. Raises ConfigError, listing every problem.
+    """
+    return _validated(kind, data, _older_defaults(kind, version), source)
+
+
+def _older_defaults(kind: type, version: int) -> dict[str, Any]:
+    """Nested values that the keys of settings had, by what they say, in models of an older format."""
+    defaults: dict[str, Any] = {}
+    for key, hint in get_type_hints(kind, include_extras=True).items():
+        section = _section(hint)
+        if section is not None:
+            defaults[key] = _older_defaults(section, version)
+        for mark in get_args(hint):
+            if isinstance(mark, Before) and version < mark.version:
+                defaults[key] = mark.value
+    return {key: value for key, value in defaults.items() if value != {}}
+
+
+def _validated(kind: type[Settings], data: object, defaults: dict[str, Any], source: str) -> Settings:
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: expected a mapping of sections to settings, got {type(data).__name__}")
-    problems = _unknown_keys(data, Config, "")
+    problems = _unknown_keys(data, kind, "")
     if problems:
         raise ConfigError(f"{source}: " + "; ".join(problems))
-    merged = Config().as_dict()
-    for section, values in data.items():
-        if not isinstance(values, dict | None):
-            raise ConfigError(f"{source}: {section}: expected a mapping of settings, got {_short(values)}")
-        merged[section].update(values or {})
     try:
         # What is no plain value is checked as its text, which is of no wanted type either.
-        return _adapter().validate_json(json.dumps(merged, default=str), strict=True)
+        text = json.dumps(_merged(kind, defaults, data), default=str)
+        settings: Settings = TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(f"{source}: " + "; ".join(map(_problem, error.errors()))) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: holds a value of no plain type: {error}") from error
+    return settings
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[Config]:
-    return TypeAdapter(Config)
+def _merged(kind: type, defaults: dict[str, Any], data: dict[Any, Any]) -> dict[Any, Any]:
+    """Put `data` over `defaults`, section by section; an empty section changes nothing."""
+    types = get_type_hints(kind)
+    merged = dict(defaults)
+    for key, value in data.items():
+        section = _section(types[key])
+        if section is not None and isinstance(value, dict | None) and (value or key in defaults):
+            merged[key] = _merged(section, defaults.get(key) or {}, value or {})
+        else:
+            merged[key] = value
+    return merged
 
 
 def _problem(error: Any) -> str:
@@ -157,72 +269,58 @@ def _short(value: object, show: Callable[[object], str] = repr) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _refuse_what_unfolds(text: str, path: Path) -> None:
-    """Refuse aliases, which could make a small file unfold to a huge one, and depth, which PyYAML is slow at."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise ConfigError(f"{path}: YAML aliases are not allowed here")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise ConfigError(f"{path}: nested too deeply; expected sections of settings")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, where PyYAML would keep the last value without a word.
-
-    Reads `1e-3` as the number it is in JSON and YAML 1.2; PyYAML asks for `1.0e-3`.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            name = str(key.value)
-            line = key.start_mark.line + 1
-            if name in first:
-                raise yaml.YAMLError(f"line {line}: {name} stands already in line {first[name]}")
-            first[name] = line
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
-)
-
-
-def _refuse_what_cannot_be_summed(section: str, features: ContextFeatureSettings, image: PreprocessSettings) -> None:
-    farthest = features.reach_mm / image.spacing_mm
+def check_boxes_can_be_summed(section: str, rule: FeatureRule, image: PreprocessSettings) -> None:
+    """Raise ValueError if features reach too far for the memory, or their boxes hold too much for an exact sum."""
+    farthest = rule.reach_mm / image.spacing_mm
     if not farthest <= _FARTHEST_VOXELS:
         raise ValueError(
-            f"{section}: largest_offset_mm + largest_size_mm / 2 = {features.reach_mm:g} mm reach {farthest:.0f} voxels"
+            f"{section}: largest_offset_mm + largest_size_mm / 2 = {rule.reach_mm:g} mm reach {farthest:.0f} voxels"
             f" at preprocess.spacing_mm {image.spacing_mm:g}; at most {_FARTHEST_VOXELS} are allowed"
         )
-    voxels = (features.largest_size_mm * _LARGEST_SCALE / image.spacing_mm + 1) ** 3
-    outside = round(features.outside_hu)
+    voxels = (rule.largest_size_mm * _LARGEST_SCALE / image.spacing_mm + 1) ** 3
+    outside = round(rule.outside_hu)
     intensity = max(abs(image.lowest_hu - outside), abs(image.highest_hu - outside))
     if not voxels * intensity < _LARGEST_SUM:
         raise ValueError(
-            f"{section}: a box of largest_size_mm {features.largest_size_mm:g} holds too many voxels of"
+            f"{section}: a box of largest_size_mm {rule.largest_size_mm:g} holds too many voxels of"
             f" preprocess.spacing_mm {image.spacing_mm:g} for an exact sum"
         )
 
 
 def _unknown_keys(data: dict[Any, Any], kind: type, prefix: str) -> list[str]:
-    known = _keys(kind)
+    """List the keys that no settings class knows, each with the nearest one that is known."""
     types = get_type_hints(kind)
     problems = []
     for key, value in data.items():
-        if key not in known:
-            candidates = {name: prefix + name for name in sorted(known)}
-            if kind is Config and not isinstance(value, dict):  # a setting outside its section
-                candidates = {
-                    k: f"{f.name}.{k}" for f in reversed(dataclasses.fields(kind)) for k in _keys(types[f.name])
-                }
+        if key not in types:
+            here = {name: prefix + name for name in sorted(types)}
+            candidates = here if prefix or isinstance(value, dict) else _all_keys(kind)
             near = difflib.get_close_matches(str(key), candidates, n=1, cutoff=0.0)
             problems.append(f"{prefix}{_short(key, str)}: unknown key; the nearest known one is {candidates[near[0]]}")
-        elif dataclasses.is_dataclass(types[key]) and isinstance(value, dict):
-            problems += _unknown_keys(value, types[key], f"{prefix}{key}.")
+            continue
+        section = _section(types[key])
+        if section is not None and isinstance(value, dict):
+            problems += _unknown_keys(value, section, f"{prefix}{key}.")
     return problems
+
+
+def _all_keys(kind: type, prefix: str = "") -> dict[str, str]:
+    """Every key of a tree of settings, with the full name of its first place."""
+    found: dict[str, str] = {}
+    for key, hint in get_type_hints(kind).items():
+        found.setdefault(key, prefix + key)
+        section = _section(hint)
+        if section is not None:
+            found = _all_keys(section, f"{prefix}{key}.") | found
+    return found
+
+
+def _section(hint: Any) -> type | None:
+    """Return the settings class that a field holds, optional or not, or None for a plain value."""
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return kind
+    return None
 
 
 def _keys(kind: type) -> list[str]:

@@ -27,7 +27,7 @@ class Localization:
 
     local, world : the same labelled centroids in both frames
     confidence : (n,) float64 in 0..1, how sure it is that this vertebra is at this place under this name
-    density : (n,) float64, evidence for each vertebra at its centroid: the naming forest's probability
+    log_odds : (n,) float64, evidence for each vertebra at its centroid against a missing one; see `Candidates`
     candidates : everything the final chain was chosen from, world frame
     proposals : what dense classification alone proposed, world frame
     """
@@ -35,7 +35,7 @@ class Localization:
     local: Centroids
     world: Centroids
     confidence: NDArray[np.float64]
-    density: NDArray[np.float64]
+    log_odds: NDArray[np.float64]
     candidates: Candidates
     proposals: Candidates
 
@@ -55,34 +55,33 @@ def localize(
     is no image.
     """
     volume = as_volume(image, grid)
-    small = preprocess(volume, model.config.preprocess, n_jobs)
+    small = preprocess(volume, model.preprocess, n_jobs)
     proposals = propose(small, model, n_jobs)
-    first = label_chain(proposals, model.shape, model.config.shape)
-    candidates, labelling = rename(small, proposals, first, model)
+    first = label_chain(proposals, model.shape, model.settings.chain)
+    candidates, labelling = label_again(small, proposals, first, model)
     return _localization(volume, proposals, candidates, labelling)
 
 
 def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:
     """Find candidate centroids in a preprocessed scan: the voted centres, or the modes of the class densities."""
-    config = model.config
-    posterior = classify(volume, model.classifier, config.features, config.posterior, n_jobs)
+    settings, radius_factor = model.settings, model.label_radius_factor
+    posterior = classify(volume, model.classifier, settings.posterior, n_jobs)
     if model.centre_forest is None:
-        return find_candidates(posterior, config.dense_labels, config.density, n_jobs)
-    centres = find_centres(volume, posterior, model.centre_forest, config.centre_features, config.centre_votes, n_jobs)
-    return name_centres(centres, posterior, config.dense_labels, config.density)
+        return find_candidates(posterior, radius_factor, settings.density, n_jobs)
+    centres = find_centres(volume, posterior, model.centre_forest, settings.votes, n_jobs)
+    return name_centres(centres, posterior, radius_factor, settings.density)
 
 
-def rename(
+def label_again(
     volume: IsotropicVolume, proposals: Candidates, first: Labelling, model: Model
 ) -> tuple[Candidates, Labelling]:
     """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew."""
-    config = model.config
     if model.naming_forest is None or len(first.centroids) == 0:
         return proposals, first
     candidates = name_in_spine_frame(
-        volume, proposals.places_mm, first, model.naming_forest, model.shape, config.naming_features, config.naming
+        volume, proposals.places_mm, first, model.naming_forest, model.shape, model.settings.naming
     )
-    return candidates, label_chain(candidates, model.shape, config.shape, config.shape.reference_probability)
+    return candidates, label_chain(candidates, model.shape, model.settings.chain)
 
 
 def _localization(volume: Volume, proposals: Candidates, candidates: Candidates, labelling: Labelling) -> Localization:
@@ -91,7 +90,7 @@ def _localization(volume: Volume, proposals: Candidates, candidates: Candidates,
         local=world.to_local(volume.grid),
         world=world,
         confidence=labelling.confidence,
-        density=candidates.density[labelling.candidate],
+        log_odds=candidates.log_odds[labelling.candidate],
         candidates=candidates,
         proposals=proposals,
     )

@@ -129,7 +129,7 @@ def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
 
 
 def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], model: Model, out: Path) -> None:
-    settings = replace(model.config.shape, use_chain=False)
+    settings = replace(model.settings.chain, use_chain=False)
     for case, result in zip(cases, results, strict=True):
         if result.localization is None:  # what an earlier run left here must not be scored
             (out / f"{case.scan}.lml").unlink(missing_ok=True)

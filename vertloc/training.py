@@ -13,16 +13,16 @@ import numpy as np
 
 import vertloc
 from vertloc.cohorts.case import Case
-from vertloc.config import Config
+from vertloc.config import CentreForestSettings, ClassifierSettings, Config
 from vertloc.errors import TrainingError
 from vertloc.io.landmarks.registry import read_centroids
 from vertloc.model import Model, Provenance
-from vertloc.stages.forest import FlatForest
-from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest
-from vertloc.stages.naming import grow_naming_forest
+from vertloc.stages.forest_growing import ForestPlan, TreeMaker, grow_forest
+from vertloc.stages.naming_samples import naming_views
 from vertloc.stages.preprocess_cache import read_preprocessed
-from vertloc.stages.sampling import TrainingScan, class_weights, draw_centre_samples, draw_samples
+from vertloc.stages.sampling import TrainingScan, centre_views, classification_views
 from vertloc.stages.shape_model import learn_shape_model
+from vertloc.stages.tree_growing import grow_centre_tree, grow_classification_tree
 from vertloc.vertebrae import RANK
 from vertloc.workers import run_pieces
 
@@ -64,28 +64,27 @@ def train_on_scans(
     labels = Counter(label for scan in scans for label in scan.centroids.labels if label in RANK)
     if not labels:
         raise TrainingError(f"none of the {len(scans)} training scans has an annotated vertebra")
-    sample_seed, forest_seed, centre_seed, naming_seed = np.random.SeedSequence(seed).spawn(4)
-    shape = learn_shape_model([scan.centroids for scan in scans], config.shape_model)
+    sample_seed, classifier_seed, centre_seed, naming_seed = np.random.SeedSequence(seed).spawn(4)
+    shape = learn_shape_model([scan.centroids for scan in scans], config.shape)
     with _timed("grow the classification forest"):
-        classifier = _grow_classifier(scans, config, sample_seed, forest_seed, n_jobs, progress)
+        views = classification_views(scans, config.labels, config.classifier.samples, sample_seed, n_jobs)
+        plan = _plan(config.classifier, grow_classification_tree, classifier_seed)
+        classifier = grow_forest(views, plan, n_jobs, progress)
     centre_forest = None
-    if config.centre_votes.use_votes:
+    if config.centres.grow:
         with _timed("grow the centre forest"):
-            centre_forest = _grow_centre_forest(scans, config, sample_seed, centre_seed, n_jobs, progress)
+            views = centre_views(scans, config.labels, config.centres.samples, sample_seed, n_jobs)
+            centre_forest = grow_forest(views, _plan(config.centres, grow_centre_tree, centre_seed), n_jobs, progress)
     naming_forest = None
-    if config.naming.use_naming:
+    if config.naming.grow:
         with _timed("grow the naming forest"):
-            naming_forest = grow_naming_forest(
-                scans,
-                shape,
-                config.naming_features,
-                config.naming_samples,
-                config.naming,
-                config.naming_forest,
-                naming_seed,
-                n_jobs,
-                progress,
+            pool_seed, view_seed, tree_seed = naming_seed.spawn(3)
+            views = naming_views(scans, shape, config.naming.samples, view_seed, n_jobs)
+            tree_seeds = tree_seed.spawn(config.naming.forest.n_trees)
+            plan = ForestPlan(
+                grow_classification_tree, config.naming.features, config.naming.forest, pool_seed, tree_seeds
             )
+            naming_forest = grow_forest(views, plan, n_jobs, progress)
     provenance = Provenance(
         vertloc=vertloc.__version__,
         seed=seed,
@@ -93,15 +92,18 @@ def train_on_scans(
         n_patients=len({scan.patient for scan in scans}),
         folds=tuple(folds),
         labels={label: labels[label] for label in RANK if label in labels},
+        configuration=config.as_yaml(),
     )
-    return Model(config, classifier, centre_forest, naming_forest, shape, provenance)
+    radius_factor = config.labels.radius_factor
+    forests = (classifier, centre_forest, naming_forest)
+    return Model(config.preprocess, radius_factor, config.prediction, *forests, shape, provenance)
 
 
 def n_training_steps(n_cases: int, config: Config) -> int:
     """Return how often `train` calls its `progress`."""
-    centre_trees = config.centre_forest.n_trees * config.centre_votes.use_votes
-    naming_trees = config.naming_forest.n_trees * config.naming.use_naming
-    return n_cases + config.forest.n_trees + centre_trees + naming_trees
+    centre_trees = config.centres.forest.n_trees * config.centres.grow
+    naming_trees = config.naming.forest.n_trees * config.naming.grow
+    return n_cases + config.classifier.forest.n_trees + centre_trees + naming_trees
 
 
 def read_training_scans(
@@ -126,42 +128,11 @@ def read_training_scans(
     return run_pieces(read, len(cases), n_jobs)
 
 
-def _grow_classifier(
-    scans: Sequence[TrainingScan],
-    config: Config,
-    sample_seed: np.random.SeedSequence,
-    seed: np.random.SeedSequence,
-    n_jobs: int,
-    progress: Progress,
-) -> FlatForest:
-    rngs = _generators(sample_seed, len(scans))
-    samples = run_pieces(
-        lambda i: draw_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
-    )
-    weights = class_weights(samples, config.sampling)
-    return grow_classification_forest(scans, samples, weights, config.features, config.forest, seed, n_jobs, progress)
-
-
-def _grow_centre_forest(
-    scans: Sequence[TrainingScan],
-    config: Config,
-    sample_seed: np.random.SeedSequence,
-    seed: np.random.SeedSequence,
-    n_jobs: int,
-    progress: Progress,
-) -> FlatForest:
-    rngs = _generators(sample_seed, len(scans))
-    samples = run_pieces(
-        lambda i: draw_centre_samples(scans[i], config.dense_labels, config.sampling, rngs[i]), len(scans), n_jobs
-    )
-    return grow_centre_forest(scans, samples, config.centre_features, config.centre_forest, seed, n_jobs, progress)
-
-
-def _generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:
-    """One generator a scan. A scan's samples do not depend on the other scans."""
-    return [
-        np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(n)
-    ]
+def _plan(
+    settings: ClassifierSettings | CentreForestSettings, make_tree: TreeMaker, seed: np.random.SeedSequence
+) -> ForestPlan:
+    pool_seed, *tree_seeds = seed.spawn(settings.forest.n_trees + 1)
+    return ForestPlan(make_tree, settings.features, settings.forest, pool_seed, tree_seeds)
 
 
 @contextmanager

@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vertloc.stages.context_features import (
-    ContextFeatureSettings,
+    FeatureRule,
     IntegralImage,
     box_corners,
-    make_integral_image,
-    padding,
 )
-from vertloc.stages.forest import FlatForest
+from vertloc.stages.forest import FlatForest, bind_forest
 from vertloc.stages.preprocess import IsotropicVolume
 
 
-def numpy_integral(volume: IsotropicVolume, settings: ContextFeatureSettings) -> IntegralImage:
+def numpy_integral(volume: IsotropicVolume, rule: FeatureRule) -> IntegralImage:
     """Make the padded integral image with numpy alone."""
-    pad = padding(settings, volume.spacing_mm)
-    mode: Any = "edge" if settings.outside == "replicate" else "constant"
-    padded = np.pad(volume.voxels.astype(np.int32) - round(settings.outside_hu), pad, mode=mode)
+    pad = rule.padding(volume.spacing_mm)
+    mode: Any = "edge" if rule.outside == "replicate" else "constant"
+    padded = np.pad(volume.voxels.astype(np.int32) - round(rule.outside_hu), pad, mode=mode)
     sums = np.pad(padded, ((1, 0),) * 3)
     for axis in range(3):
         np.cumsum(sums, axis=axis, dtype=np.int32, out=sums)
@@ -61,13 +59,13 @@ def _box_sums(sums: NDArray[np.int32], positions: NDArray[np.int64], corner: NDA
 
 
 def dense_probability(
-    volume: IsotropicVolume, forest: Any, pool_of: FlatForest, settings: ContextFeatureSettings, chunk: int | None
+    volume: IsotropicVolume, forest: Any, pool_of: FlatForest, chunk: int | None
 ) -> NDArray[np.float64]:
     """Dense features with numpy, then scikit-learn's predict_proba: (voxels, classes).
 
     chunk : voxels at a time; None: all at once
     """
-    image = numpy_integral(volume, settings)
+    image = numpy_integral(volume, pool_of.pool.rule)
     corners, scales = box_corners(pool_of.pool, volume.spacing_mm, image)
     index = np.indices(volume.voxels.shape, dtype=np.int64).reshape(3, -1)
     positions = image.positions(*index).astype(np.int64)
@@ -80,13 +78,11 @@ def dense_probability(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def voxelwise_probability(
-    volume: IsotropicVolume, forest: FlatForest, settings: ContextFeatureSettings, n_threads: int
-) -> NDArray[np.float32]:
+def voxelwise_probability(volume: IsotropicVolume, forest: FlatForest, n_threads: int) -> NDArray[np.float32]:
     """Fused walk, voxel by voxel, in parallel: (voxels, classes) float32."""
     numba.set_num_threads(n_threads)
-    image = make_integral_image(volume, settings)
-    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    bound = bind_forest(forest, volume)
+    image = bound.image
     index = np.indices(volume.voxels.shape, dtype=np.int64).reshape(3, -1)
     return _walk_each_voxel(
         image.sums.reshape(-1),
@@ -96,8 +92,8 @@ def voxelwise_probability(
         forest.features,
         forest.thresholds,
         forest.leaf_values,
-        corners,
-        scales,
+        bound.corners,
+        bound.scales,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from bench_parts.baselines import kd_tree_modes
 from bench_parts.harness import Contender, Figure, Target, interleaved, single_figure, timed_figure
 from bench_parts.scene import N_THREADS, Scene
-from vertloc.localization import propose, rename
+from vertloc.localization import label_again, propose
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import DensitySettings, find_candidates, name_centres
 from vertloc.stages.posterior import Posterior, classify
@@ -18,23 +18,23 @@ from vertloc.vertebrae import VERTEBRAE
 
 def measure_candidates(scene: Scene) -> list[Figure]:
     """Time what follows dense classification on a full-size scan."""
-    model, config = scene.model, scene.model.config
-    volume = preprocess(scene.scan, config.preprocess, N_THREADS)
-    posterior = classify(volume, model.classifier, config.features, config.posterior, N_THREADS)
+    model, settings = scene.model, scene.model.settings
+    volume = preprocess(scene.scan, model.preprocess, N_THREADS)
+    posterior = classify(volume, model.classifier, settings.posterior, N_THREADS)
     forest = model.centre_forest
     if forest is None:
         raise RuntimeError("the default model has a centre forest")
     modes: list[np.ndarray] = []
 
     def densities() -> None:
-        find_candidates(posterior, config.dense_labels, config.density, N_THREADS)
+        find_candidates(posterior, model.label_radius_factor, settings.density, N_THREADS)
 
     def votes() -> None:
-        centres = find_centres(volume, posterior, forest, config.centre_features, config.centre_votes, N_THREADS)
-        name_centres(centres, posterior, config.dense_labels, config.density)
+        centres = find_centres(volume, posterior, forest, settings.votes, N_THREADS)
+        name_centres(centres, posterior, model.label_radius_factor, settings.density)
 
     def with_kd_tree() -> None:
-        modes[:] = _kd_tree_candidates(posterior, config.density)
+        modes[:] = _kd_tree_candidates(posterior, settings.density)
 
     times = interleaved(
         {
@@ -45,11 +45,11 @@ def measure_candidates(scene: Scene) -> list[Figure]:
     )
     what = f"{len(posterior.voxel)} probabilities of {len(np.unique(posterior.rank))} vertebrae"
     proposals = propose(volume, model, N_THREADS)
-    first = label_chain(proposals, model.shape, config.shape)
+    first = label_chain(proposals, model.shape, settings.chain)
     chain = interleaved(
         {
-            "chain": Contender(lambda: label_chain(proposals, model.shape, config.shape), scene.repeats(9)),
-            "rename": Contender(lambda: rename(volume, proposals, first, model), scene.repeats(5)),
+            "chain": Contender(lambda: label_chain(proposals, model.shape, settings.chain), scene.repeats(9)),
+            "again": Contender(lambda: label_again(volume, proposals, first, model), scene.repeats(5)),
         }
     )
     kd = "k-d tree mean shift, as many seeds"
@@ -73,7 +73,7 @@ def measure_candidates(scene: Scene) -> list[Figure]:
         ),
         single_figure(
             "naming in the spine's frame, and the second chain",
-            [1e3 * s for s in chain["rename"].seconds],
+            [1e3 * s for s in chain["again"].seconds],
             "ms",
             note=f"{len(proposals.places_mm)} places",
         ),

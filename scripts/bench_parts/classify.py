@@ -13,9 +13,8 @@ from bench_parts.baselines import dense_probability, voxelwise_probability
 from bench_parts.harness import Contender, Figure, Target, Times, interleaved, single_figure, timed_figure
 from bench_parts.scene import N_THREADS, Scene
 from vertloc.geometry import Grid
-from vertloc.stages.context_features import box_corners, make_integral_image
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
-from vertloc.stages.forest import FlatForest, tree_leaves
+from vertloc.stages.forest import FlatForest, bind_forest
 from vertloc.stages.posterior import Posterior, PosteriorSettings, classify
 from vertloc.stages.preprocess import IsotropicVolume
 
@@ -28,26 +27,26 @@ _NEAR_TIE = 1e-6
 
 def measure_classify(scene: Scene) -> list[Figure]:
     """Time the contest of `Scene.contest` on 150 x 64 x 64 voxels and compare all results."""
-    volume, contest, features = scene.contest_volume, scene.contest, scene.config.features
+    volume, contest = scene.contest_volume, scene.contest
     results: dict[str, Any] = {}
 
     def ours(settings: PosteriorSettings, n_threads: int = N_THREADS) -> Posterior:
-        return classify(volume, contest.ours, features, settings, n_threads)
+        return classify(volume, contest.ours, settings, n_threads)
 
     def dense(name: str, chunk: int | None) -> None:
         results[name] = None  # the last round's result would stand beside this one's
-        results[name] = dense_probability(volume, contest.theirs, contest.ours, features, chunk)
+        results[name] = dense_probability(volume, contest.theirs, contest.ours, chunk)
 
     def voxelwise() -> None:
-        results["voxelwise"] = voxelwise_probability(volume, contest.ours, features, N_THREADS)
+        results["voxelwise"] = voxelwise_probability(volume, contest.ours, N_THREADS)
 
     # Compiles it, if that has not been done before; the whole volume would take seconds more.
     tiny = IsotropicVolume(np.zeros((2, 2, 2), np.int16), Grid((2, 2, 2), volume.grid.spacing_mm))
-    voxelwise_probability(tiny, contest.ours, features, N_THREADS)
+    voxelwise_probability(tiny, contest.ours, N_THREADS)
     times = interleaved(
         {
             "ours": Contender(lambda: ours(_EVERY_TREE), scene.repeats(5)),
-            "early": Contender(lambda: ours(scene.config.posterior), scene.repeats(5)),
+            "early": Contender(lambda: ours(scene.config.prediction.posterior), scene.repeats(5)),
             "whole": Contender(lambda: dense("whole", None), scene.repeats(2), warm_up=False),
             "chunks": Contender(lambda: dense("chunks", _CHUNK), scene.repeats(2), warm_up=False),
             "voxelwise": Contender(voxelwise, scene.repeats(3), warm_up=False),
@@ -55,7 +54,7 @@ def measure_classify(scene: Scene) -> list[Figure]:
     )
     found = _dense(ours(_EVERYTHING))
     same = {name: _agreement(found, result) for name, result in results.items()}
-    stopped = _dense(ours(replace(scene.config.posterior, smallest_probability=0)))
+    stopped = _dense(ours(replace(scene.config.prediction.posterior, smallest_probability=0)))
     kept = _foreground_agreement(found, stopped)
     what = f"classify {'x'.join(map(str, volume.voxels.shape))}, 30 trees of depth 20, all voxels"
     rows = (
@@ -83,14 +82,14 @@ def measure_classify(scene: Scene) -> list[Figure]:
 
 def measure_visits(scene: Scene) -> list[Figure]:
     """Time a node visit, and how much a second thread helps."""
-    volume, forest, features = scene.contest_volume, scene.contest.ours, scene.config.features
+    volume, forest = scene.contest_volume, scene.contest.ours
     times = interleaved(
         {
-            "one": Contender(lambda: classify(volume, forest, features, _EVERY_TREE, 1), scene.repeats(5)),
-            "two": Contender(lambda: classify(volume, forest, features, _EVERY_TREE, 2), scene.repeats(5)),
+            "one": Contender(lambda: classify(volume, forest, _EVERY_TREE, 1), scene.repeats(5)),
+            "two": Contender(lambda: classify(volume, forest, _EVERY_TREE, 2), scene.repeats(5)),
         }
     )
-    visits = count_visits(volume, forest, scene)
+    visits = count_visits(volume, forest)
     one, two = times["one"], times["two"]
     scaling = [a / b for a, b in zip(one.seconds, two.seconds, strict=True)]
     note = f"{visits / 1e6:.0f} million visits; the whole of classify, processor time"
@@ -111,15 +110,12 @@ def _growth(one: Times, two: Times) -> float:
     return median(two.processor_seconds) / median(one.processor_seconds)
 
 
-def count_visits(volume: IsotropicVolume, forest: FlatForest, scene: Scene) -> int:
+def count_visits(volume: IsotropicVolume, forest: FlatForest) -> int:
     """Count the inner nodes that all voxels of a volume meet in all trees."""
-    image = make_integral_image(volume, scene.config.features)
-    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
-    positions = image.positions(*np.indices(volume.voxels.shape, dtype=np.int64).reshape(3, -1))
+    bound = bind_forest(forest, volume)
+    positions = bound.positions(np.arange(volume.voxels.size))
     depth = _leaf_depths(forest)
-    return sum(
-        int(depth[tree_leaves(image, positions, forest, tree, corners, scales)].sum()) for tree in range(forest.n_trees)
-    )
+    return sum(int(depth[bound.leaves(positions, tree)].sum()) for tree in range(forest.n_trees))
 
 
 def _leaf_depths(forest: FlatForest) -> NDArray[np.int64]:

@@ -23,9 +23,9 @@ from vertloc.stages.tree_growing import ForestSettings, grow_classification_tree
 
 def measure_training(scene: Scene) -> list[Figure]:
     """Grow single trees of the default classifier on one thread, from all the scans."""
-    settings, features = scene.config.forest, scene.config.features
+    settings, features = scene.config.classifier.forest, scene.config.classifier.features
     pool = draw_feature_pool(settings.features_per_tree, features, np.random.default_rng(SEED))
-    weights = class_weights(scene.samples, scene.config.sampling).astype(np.float32)
+    weights = class_weights(scene.samples, scene.config.classifier.samples).astype(np.float32)
     mass = np.concatenate([p.labels.probability * p.labels.weight[:, None] * weights for p in scene.samples])
     columns = _columns(scene, pool)
     with_scikit_learn = replace(settings, grower="scikit-learn")
@@ -67,7 +67,7 @@ def _columns(scene: Scene, pool: FeaturePool) -> NDArray[np.int16]:
     ends = np.cumsum([0, *(len(samples.index) for samples in scene.samples)])
     columns = np.empty((len(pool), ends[-1]), np.int16)
     for scan, samples, begin, end in zip(scene.training_scans, scene.samples, ends[:-1], ends[1:], strict=True):
-        image = make_integral_image(scan.volume, scene.config.features)
+        image = make_integral_image(scan.volume, pool.rule)
         positions = image.positions(*samples.index.T)
         fill_feature_columns(image, positions, pool, scan.volume.spacing_mm, columns[:, begin:end])
     return columns
@@ -76,7 +76,7 @@ def _columns(scene: Scene, pool: FeaturePool) -> NDArray[np.int16]:
 def _values(scene: Scene, pool: FeaturePool) -> NDArray[np.float32]:
     parts = []
     for scan, samples in zip(scene.training_scans, scene.samples, strict=True):
-        image = make_integral_image(scan.volume, scene.config.features)
+        image = make_integral_image(scan.volume, pool.rule)
         corners, scales = box_corners(pool, scan.volume.spacing_mm, image)
         parts.append(feature_values(image, image.positions(*samples.index.T), corners, scales))
     return np.concatenate(parts)

@@ -48,7 +48,7 @@ def _main() -> None:
 
     def run(part: np.ndarray) -> Posterior:
         volume = IsotropicVolume(part, Grid(part.shape, (3.0, 3.0, 3.0)))
-        return classify(volume, model.classifier, model.config.features, model.config.posterior, N_THREADS)
+        return classify(volume, model.classifier, model.settings.posterior, N_THREADS)
 
     run(np.ascontiguousarray(voxels[:4, :8, :8]))
     # Forget the peak so far, where the system allows it.

@@ -69,7 +69,8 @@ class Scene:
     def samples(self) -> list[Samples]:
         """The classifier's training samples of every scan."""
         rng = np.random.default_rng(SEED)
-        return [draw_samples(s, self.config.dense_labels, self.config.sampling, rng) for s in self.training_scans]
+        settings = self.config.classifier.samples
+        return [draw_samples(s, self.config.labels, settings, rng) for s in self.training_scans]
 
     @cached_property
     def model(self) -> Model:
@@ -87,21 +88,21 @@ class Scene:
     def contest(self) -> Contest:
         """A forest that scikit-learn can apply too: all trees share 1000 features."""
         rng = np.random.default_rng(SEED)
-        pool = draw_feature_pool(CONTEST_FEATURES, self.config.features, rng)
+        pool = draw_feature_pool(CONTEST_FEATURES, self.config.classifier.features, rng)
         values = []
         for scan, samples in zip(self.training_scans, self.samples, strict=True):
-            image = make_integral_image(scan.volume, self.config.features)
+            image = make_integral_image(scan.volume, pool.rule)
             corners, scales = box_corners(pool, scan.volume.spacing_mm, image)
             values.append(feature_values(image, image.positions(*samples.index.T), corners, scales))
         classes = np.concatenate([_drawn_classes(part, rng) for part in self.samples])
-        balance = class_weights(self.samples, self.config.sampling)
+        balance = class_weights(self.samples, self.config.classifier.samples)
         weights = np.concatenate([(p.labels.probability * p.labels.weight[:, None]) @ balance for p in self.samples])
         forest = ExtraTreesClassifier(
             CONTEST_TREES,
             criterion="entropy",
             max_depth=CONTEST_DEPTH,
-            min_samples_leaf=self.config.forest.min_samples_leaf,
-            max_features=self.config.forest.features_per_node,
+            min_samples_leaf=self.config.classifier.forest.min_samples_leaf,
+            max_features=self.config.classifier.forest.features_per_node,
             random_state=SEED,
             n_jobs=N_THREADS,
         ).fit(np.concatenate(values), classes, weights)

@@ -10,6 +10,7 @@ import yaml
 from toy import make_toy_scan, toy_config, write_toy_cohort
 
 from vertloc.cli import main
+from vertloc.config import config_from_dict
 from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model, save_model
 
@@ -63,7 +64,7 @@ def test_train_writes_a_model_that_predict_uses_and_evaluate_scores(run):
     assert "models/2.npz: trained on 2 scans of 2 patients, 14 vertebrae" in out
     model = load_model("models/2.npz")
     assert (model.provenance.seed, model.provenance.folds) == (4, ("fold2.txt",))
-    assert model.config == toy_config()
+    assert config_from_dict(yaml.safe_load(model.provenance.configuration), "model") == toy_config()
 
     code, out, err = run("predict --model models/2.npz --out results --data data --folds fold1.txt")
     assert (code, err) == (0, "")
@@ -137,8 +138,36 @@ def test_info_tells_where_a_model_comes_from_and_describes_all_three_forests(run
     assert "5 scans of 5 patients, 35 vertebrae" in out
     for forest in ("classification forest: 4 trees", "centre forest: 4 trees", "naming forest: 12 trees"):
         assert forest in out
-    settings = out.partition("settings:\n")[2]
-    assert yaml.safe_load(settings) == toy_config().as_dict()
+    applied, _, trained = out.partition("applied with:\n")[2].partition("trained with:\n")
+    assert yaml.safe_load(trained) == toy_config().as_dict()
+    assert yaml.safe_load(applied) == {key: toy_config().as_dict()[key] for key in ("preprocess", "prediction")}
+
+
+def test_predict_takes_prediction_settings_from_a_file_and_leaves_the_others_to_the_model(run):
+    line = "predict --model model.npz --out out data/patient0005 --config apply.yaml"
+    Path("apply.yaml").write_text("prediction: {chain: {smallest_confidence: 1.0}}")
+    code, out, _ = run(line)
+    assert code == 0
+    assert "no vertebra found" in out
+    settings = json.loads(Path("out/run.json").read_text())["settings"]
+    assert settings["chain"]["smallest_confidence"] == 1.0
+    assert settings["votes"] == toy_config().as_dict()["prediction"]["votes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("classifier: {forest: {n_trees: 3}}", "classifier: taken from the model, which was trained with it"),
+        ("preprocess: {spacing_mm: 2}\nprediction: {}", "preprocess: taken from the model"),
+        ("prediction: {chain: {gapcost: 3}}", "prediction.chain.gapcost: unknown key; the nearest known one is"),
+        ("prediction: {chain: {gap_cost: -1}}", "prediction.chain.gap_cost: Input should be greater than or equal to"),
+    ],
+)
+def test_predict_refuses_settings_that_take_no_effect_any_more_or_that_nobody_knows(run, text, message):
+    Path("apply.yaml").write_text(text)
+    code, out, err = run("predict --model model.npz --out out data/patient0005 --config apply.yaml")
+    assert (code, out) == (2, "")
+    assert f"apply.yaml: {message}" in err
 
 
 def test_quiet_prints_nothing(run):
@@ -209,7 +238,7 @@ def test_all_bad_scans_give_2(run):
         ("train --data data --config none.yaml --out m.npz", "none.yaml: cannot be read: No such file or directory"),
         (
             "train --data data --config bad.yaml --out m.npz",
-            "forest.n_tree: unknown key; the nearest known one is fore",
+            "shape.prior_pair: unknown key; the nearest known one is shape.prior_pairs",
         ),
         ("train --data data --config fold1.txt --out m.npz", "fold1.txt: expected a mapping of sections to settings"),
         ("train --data data --out m.npz --cache file", "file: expected a folder for the results, but there is a file"),
@@ -234,7 +263,7 @@ def test_all_bad_scans_give_2(run):
 def test_what_cannot_be_done_is_said_in_words_with_the_file_and_gives_2(run, line, message):
     Path("empty").mkdir()
     Path("file").write_text("text")
-    Path("bad.yaml").write_text("forest: {n_tree: 3}")
+    Path("bad.yaml").write_text("shape: {prior_pair: 3}")
     Path("bad-fold.txt").write_text("99\n")
     for folder, seed in (("same/sub", 5), ("bare", 6), ("unknown", 7)):
         scan = make_toy_scan(seed)

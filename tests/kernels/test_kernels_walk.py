@@ -15,7 +15,7 @@ from vertloc.stages.context_features import (
     feature_values,
     make_integral_image,
 )
-from vertloc.stages.forest import flatten_tree, forest_sums, join_forests, tree_leaves
+from vertloc.stages.forest import bind_forest, flatten_tree, join_forests
 from vertloc.stages.preprocess import IsotropicVolume
 
 SPACING = 3.0
@@ -48,7 +48,7 @@ def test_box_features_equal_plain_sums_to_the_last_bit(outside, slab):
     settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18, outside=outside)
     volume = random_volume()
     pool = draw_feature_pool(30, settings, np.random.default_rng(1))
-    image = make_integral_image(volume, settings, *slab)
+    image = make_integral_image(volume, settings.rule, *slab)
     corners, scales = box_corners(pool, SPACING, image)
     z = np.arange(slab[0], slab[0] + slab[1])
     index = np.stack(np.meshgrid(z, np.arange(8), np.arange(7), indexing="ij"), -1).reshape(-1, 3)[::7]
@@ -66,7 +66,7 @@ def test_sums_past_the_range_of_int32_still_give_exact_boxes():
     voxels = np.full((150, 150, 150), 1500, np.int16)
     volume = IsotropicVolume(voxels, Grid(voxels.shape, (SPACING,) * 3))
     settings = ContextFeatureSettings(largest_offset_mm=6, largest_size_mm=9, outside_hu=-1000)
-    image = make_integral_image(volume, settings)
+    image = make_integral_image(volume, settings.rule)
     assert 2500 * voxels.size > 2**32
     pool = draw_feature_pool(5, settings, np.random.default_rng(0))
     corners, scales = box_corners(pool, SPACING, image)
@@ -80,13 +80,12 @@ def fitted(kind, labels, **options):
     settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
     volume = random_volume((9, 8, 8))
     pool = draw_feature_pool(25, settings, np.random.default_rng(2))
-    image = make_integral_image(volume, settings)
+    image = make_integral_image(volume, settings.rule)
     corners, scales = box_corners(pool, SPACING, image)
-    index = np.indices(volume.voxels.shape).reshape(3, -1)
-    positions = image.positions(*index)
+    positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
     values = feature_values(image, positions, corners, scales)
     forest = kind(n_estimators=4, random_state=0, **options).fit(values, labels(len(values)))
-    return forest, pool, image, positions, corners, scales, values
+    return forest, pool, volume, positions, values
 
 
 @pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
@@ -94,24 +93,23 @@ def test_the_walk_reaches_the_leaves_of_scikit_learn(kind):
     def labels(n):
         return np.random.default_rng(3).integers(0, 5, n)
 
-    forest, pool, image, positions, corners, scales, values = fitted(kind, labels)
+    forest, pool, volume, positions, values = fitted(kind, labels)
     for estimator in forest.estimators_:
         flat = flatten_tree(estimator.tree_, pool)
         node_row = np.cumsum(estimator.tree_.children_left < 0) - 1
         expected = node_row[estimator.apply(values)]
-        np.testing.assert_array_equal(tree_leaves(image, positions, flat, 0, corners, scales), expected)
+        np.testing.assert_array_equal(bind_forest(flat, volume).leaves(positions, 0), expected)
 
 
 def test_float64_sums_equal_predict_proba_to_the_last_bit_and_float32_within_rounding():
     def labels(n):
         return np.random.default_rng(3).integers(0, 5, n)
 
-    forest, pool, image, positions, corners, scales, values = fitted(RandomForestClassifier, labels, max_depth=6)
+    forest, pool, volume, positions, values = fitted(RandomForestClassifier, labels, max_depth=6)
     expected = forest.predict_proba(values)
     for dtype, tolerance in ((np.float64, 0), (np.float32, 5e-7)):
         flat = join_forests([flatten_tree(e.tree_, pool, dtype) for e in forest.estimators_])
-        # Joining repeats the pool for every tree; rows of the joined pool are found by their new numbers.
-        sums = forest_sums(image, positions, flat, np.tile(corners, (4, 1)), np.tile(scales, (4, 1)))
+        sums = bind_forest(flat, volume).sums(positions)
         np.testing.assert_allclose(sums / 4, expected, rtol=0, atol=tolerance)
 
 
@@ -119,7 +117,7 @@ def test_features_of_a_run_equal_features_one_by_one_to_the_last_bit():
     settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
     volume = random_volume((5, 4, 43))
     pool = draw_feature_pool(40, settings, np.random.default_rng(4))
-    image = make_integral_image(volume, settings)
+    image = make_integral_image(volume, settings.rule)
     corners, scales = box_corners(pool, SPACING, image)
     positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
     expected = feature_values(image, positions, corners, scales)
@@ -137,7 +135,7 @@ def test_features_of_a_list_equal_features_one_by_one_to_the_last_bit_and_nothin
     settings = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=18)
     volume = random_volume((5, 4, 13))
     pool = draw_feature_pool(40, settings, np.random.default_rng(4))
-    image = make_integral_image(volume, settings)
+    image = make_integral_image(volume, settings.rule)
     corners, scales = box_corners(pool, SPACING, image)
     positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
     expected = feature_values(image, positions, corners, scales)
@@ -153,15 +151,17 @@ def test_the_leaves_do_not_depend_on_which_voxels_walk_together():
     def labels(n):
         return np.random.default_rng(3).integers(0, 5, n)
 
-    forest, pool, image, positions, corners, scales, _ = fitted(ExtraTreesClassifier, labels)
+    forest, pool, volume, positions, _ = fitted(ExtraTreesClassifier, labels)
     flat = flatten_tree(forest.estimators_[0].tree_, pool)
-    together = tree_leaves(image, positions, flat, 0, corners, scales)
+    bound = bind_forest(flat, volume)
+    together = bound.leaves(positions, 0)
     for rows in (slice(None, None, 3), slice(None, None, -1), np.random.default_rng(5).permutation(len(positions))):
-        np.testing.assert_array_equal(tree_leaves(image, positions[rows], flat, 0, corners, scales), together[rows])
+        np.testing.assert_array_equal(bound.leaves(positions[rows], 0), together[rows])
 
 
 def test_a_tree_that_is_a_single_leaf_takes_everything():
-    forest, pool, image, positions, corners, scales, _ = fitted(ExtraTreesClassifier, lambda n: np.zeros(n, int))
+    forest, pool, volume, positions, _ = fitted(ExtraTreesClassifier, lambda n: np.zeros(n, int))
     flat = flatten_tree(forest.estimators_[0].tree_, pool)
-    assert (tree_leaves(image, positions, flat, 0, corners, scales) == 0).all()
-    assert (forest_sums(image, positions[:0], flat, corners, scales)).shape == (0, 1)
+    bound = bind_forest(flat, volume)
+    assert (bound.leaves(positions, 0) == 0).all()
+    assert bound.sums(positions[:0]).shape == (0, 1)

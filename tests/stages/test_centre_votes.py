@@ -4,19 +4,19 @@ from scipy import ndimage
 
 from vertloc.geometry import Grid
 from vertloc.stages.centre_votes import CentreVoteSettings, find_centres, smoothed_peaks
-from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool
+from vertloc.stages.context_features import FeaturePool, FeatureRule
 from vertloc.stages.forest import FlatForest, join_forests
 from vertloc.stages.posterior import Posterior
 from vertloc.stages.preprocess import IsotropicVolume
 
-OPTIONS = ContextFeatureSettings(largest_offset_mm=6, largest_size_mm=3)
+RULE = FeatureRule(largest_offset_mm=6, largest_size_mm=3)
 GRID = Grid((30, 12, 14), (3.0, 3.0, 3.0), (-10.0, 20.0, 300.0))
 CENTRES = np.array([[6, 6, 7], [15, 5, 6], [24, 6, 7]])
 
 
 def constant_forest(*votes):
     """Trees of one leaf: every voxel votes at its own place plus this displacement, with this weight."""
-    pool = FeaturePool(np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.float32))
+    pool = FeaturePool(np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.float32), RULE)
     leaf = np.array([[-1, 0]], np.int32)
     none = np.zeros(1, np.int64), leaf, np.zeros(1, np.int32), np.zeros(1, np.float32)
     return join_forests([FlatForest(*none, np.array([vote], np.float32), pool) for vote in votes])
@@ -33,7 +33,7 @@ def tree_of_intensity(thresholds, votes):
     limits[node] = thresholds
     size = np.zeros((1, 2, 3), np.float32)
     size[:, 0] = 3
-    pool = FeaturePool(np.zeros((1, 2, 3), np.float32), size)
+    pool = FeaturePool(np.zeros((1, 2, 3), np.float32), size, RULE)
     roots, features = np.zeros(1, np.int64), np.zeros(2 * n + 1, np.int32)
     return FlatForest(roots, children, features, limits, np.array(votes, np.float32), pool)
 
@@ -66,7 +66,7 @@ def planted():
 
 def test_a_planted_field_of_votes_gives_the_planted_centres():
     volume, posterior, forest = planted()
-    found = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings())
+    found = find_centres(volume, posterior, forest, CentreVoteSettings())
     expected = GRID.to_world(CENTRES)
     order = np.argsort(found.points_mm[:, 2])
     np.testing.assert_allclose(found.points_mm[order], expected, atol=0.05)
@@ -76,9 +76,9 @@ def test_a_planted_field_of_votes_gives_the_planted_centres():
 def test_threads_do_not_change_the_centres():
     volume, posterior, forest = planted()
     many = join_forests([forest, constant_forest((2, 1, -1, 0.2)), forest])
-    one = find_centres(volume, posterior, many, OPTIONS, CentreVoteSettings(), 1)
+    one = find_centres(volume, posterior, many, CentreVoteSettings(), 1)
     for n_threads in (0, 2, 3, 50):
-        other = find_centres(volume, posterior, many, OPTIONS, CentreVoteSettings(), n_threads)
+        other = find_centres(volume, posterior, many, CentreVoteSettings(), n_threads)
         np.testing.assert_array_equal(one.points_mm, other.points_mm)
         np.testing.assert_array_equal(one.height, other.height)
 
@@ -91,7 +91,7 @@ def test_unsure_voxels_do_not_vote_and_the_sum_over_vertebrae_counts():
     voxel = np.array([index[0], index[0], index[1], index[2]])
     share = np.array([0.1, 0.1, 0.14, 0.3], np.float32)
     posterior = Posterior(voxel, np.array([4, 5, 4, 4], np.uint8), share, GRID)
-    found = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings(smallest_probability=0.15))
+    found = find_centres(volume, posterior, forest, CentreVoteSettings(smallest_probability=0.15))
     np.testing.assert_allclose(found.points_mm, GRID.to_world(CENTRES[[2, 0]]), atol=1e-3)
     # The typical high mode is the upper quartile of the heights 0.3 and 0.2.
     np.testing.assert_allclose(found.height, np.minimum(np.array([0.3, 0.2]) / 0.275, 1), rtol=1e-5)
@@ -100,8 +100,8 @@ def test_unsure_voxels_do_not_vote_and_the_sum_over_vertebrae_counts():
 def test_modes_nearer_than_the_merging_distance_are_one_the_highest():
     volume, forest = volume_of(np.zeros(GRID.shape)), constant_forest((0, 0, 0, 1))
     posterior = posterior_at([[10, 6, 7], [14, 6, 7]], [0.5, 1.0])
-    apart = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings(merge_mm=11))
-    merged = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings(merge_mm=13))
+    apart = find_centres(volume, posterior, forest, CentreVoteSettings(merge_mm=11))
+    merged = find_centres(volume, posterior, forest, CentreVoteSettings(merge_mm=13))
     assert len(apart.points_mm) == 2
     np.testing.assert_allclose(merged.points_mm, GRID.to_world((14, 6, 7)), atol=0.05)
 
@@ -109,23 +109,23 @@ def test_modes_nearer_than_the_merging_distance_are_one_the_highest():
 def test_low_modes_are_dropped_and_their_number_is_limited():
     volume, forest = volume_of(np.zeros(GRID.shape)), constant_forest((0, 0, 0, 1))
     posterior = posterior_at(CENTRES, [1.0, 0.2, 0.9])
-    high = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings(smallest_height=0.5))
+    high = find_centres(volume, posterior, forest, CentreVoteSettings(smallest_height=0.5))
     assert len(high.points_mm) == 2
-    few = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings(most_modes=1))
+    few = find_centres(volume, posterior, forest, CentreVoteSettings(most_modes=1))
     np.testing.assert_allclose(few.points_mm, GRID.to_world(CENTRES[0]), atol=0.05)
 
 
 def test_no_voter_gives_no_centre():
     volume, forest = volume_of(np.zeros(GRID.shape)), constant_forest((0, 0, 0, 1))
     for posterior in (posterior_at(CENTRES[:0]), posterior_at(CENTRES, [0.1, 0.1, 0.1])):
-        found = find_centres(volume, posterior, forest, OPTIONS, CentreVoteSettings())
+        found = find_centres(volume, posterior, forest, CentreVoteSettings())
         assert found.points_mm.shape == (0, 3)
         assert found.height.shape == (0,)
 
 
 def test_votes_that_are_all_cast_far_away_give_no_centre():
     volume, forest = volume_of(np.zeros(GRID.shape)), constant_forest((0, 0, 40, 1))
-    found = find_centres(volume, posterior_at(CENTRES[:1]), forest, OPTIONS, CentreVoteSettings())
+    found = find_centres(volume, posterior_at(CENTRES[:1]), forest, CentreVoteSettings())
     assert found.points_mm.shape == (0, 3)
     assert found.height.shape == (0,)
 

@@ -8,6 +8,7 @@ from vertloc.stages.context_features import (
     STEPS_PER_HU,
     ContextFeatureSettings,
     FeaturePool,
+    FeatureRule,
     IntegralImage,
     box_corners,
     draw_feature_pool,
@@ -15,7 +16,6 @@ from vertloc.stages.context_features import (
     fill_feature_columns,
     join_pools,
     make_integral_image,
-    padding,
     thresholds_in_hu,
 )
 from vertloc.stages.preprocess import IsotropicVolume
@@ -26,16 +26,16 @@ def volume_of(voxels, spacing=3.0):
     return IsotropicVolume(voxels.astype(np.int16), Grid(voxels.shape, (spacing,) * 3))
 
 
-def values_at(volume, pool, options, index):
-    image = make_integral_image(volume, options)
+def values_at(volume, pool, index):
+    image = make_integral_image(volume, pool.rule)
     corners, scales = box_corners(pool, volume.spacing_mm, image)
     return feature_values(image, image.positions(*np.array(index).reshape(-1, 3).T), corners, scales)
 
 
-def single(offset_mm, size_mm):
+def single(offset_mm, size_mm, **rule):
     offset, size = np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.float32)
     offset[0, 0], size[0, 0] = offset_mm, size_mm
-    return FeaturePool(offset, size)
+    return FeaturePool(offset, size, FeatureRule(**rule))
 
 
 def test_a_pool_has_the_asked_shares_of_kinds_and_keeps_its_ranges():
@@ -96,7 +96,7 @@ def test_columns_hold_the_values_rounded_down_to_steps(share, frame):
     options = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12, boxes_per_feature=share)
     pool = draw_feature_pool(30, options, rng)
     index = rng.integers(0, (12, 10, 11), (25, 3))
-    image = make_integral_image(volume, options)
+    image = make_integral_image(volume, pool.rule)
     columns = np.empty((30, 40), np.int16)
     fill_feature_columns(image, image.positions(*index.T), pool, 3.0, columns[:, 7:32], frame)
     values = values_at(volume, pool if frame is None else pool.transformed(frame), options, index).T
@@ -125,24 +125,24 @@ def test_a_feature_measures_millimetres_whatever_the_voxel_size():
     for spacing, n in ((2.0, 61), (6.0, 21)):
         z, y, x = np.indices((n, n, n)) * spacing - 60
         volume = volume_of(3 * x + 5 * y - 2 * z, spacing)
-        pool = single((6, -18, 24), (18, 30, 42))
-        found.append(values_at(volume, pool, ContextFeatureSettings(largest_offset_mm=30), [[n // 2] * 3])[0, 0])
+        pool = single((6, -18, 24), (18, 30, 42), largest_offset_mm=30)
+        found.append(values_at(volume, pool, [[n // 2] * 3])[0, 0])
     np.testing.assert_allclose(found, 1000 + 3 * 6 - 5 * 18 - 2 * 24, rtol=1e-5)
 
 
 def test_box_a_minus_the_local_value_reads_the_voxel_itself():
     voxels = np.random.default_rng(0).integers(-500, 500, (7, 7, 7))
-    pool = single((0, 0, 3), (3, 3, 3))
+    pool = single((0, 0, 3), (3, 3, 3), largest_offset_mm=10)
     pool.size_mm[0, 1] = 1e-3
-    found = values_at(volume_of(voxels), pool, ContextFeatureSettings(largest_offset_mm=10), [[3, 2, 1], [6, 0, 0]])
+    found = values_at(volume_of(voxels), pool, [[3, 2, 1], [6, 0, 0]])
     # Upwards of the topmost voxel lies the topmost voxel again.
     np.testing.assert_array_equal(found[:, 0], [voxels[4, 2, 1] - voxels[3, 2, 1], 0])
 
 
 @pytest.mark.parametrize(("outside", "expected"), [("replicate", 700 + 1000), ("constant", 0)])
 def test_the_outside_follows_its_rule(outside, expected):
-    options = ContextFeatureSettings(largest_offset_mm=40, outside=outside, outside_hu=-1000)
-    found = values_at(volume_of(np.full((5, 5, 5), 700)), single((40, 0, 0), (9, 9, 9)), options, [[2, 2, 2]])
+    pool = single((40, 0, 0), (9, 9, 9), largest_offset_mm=40, outside=outside, outside_hu=-1000)
+    found = values_at(volume_of(np.full((5, 5, 5), 700)), pool, [[2, 2, 2]])
     assert found[0, 0] == expected
 
 
@@ -161,7 +161,7 @@ def test_no_box_leaves_the_padded_image_however_its_frame_is_turned_and_scaled(
 ):
     options = ContextFeatureSettings(largest_offset_mm=offset, smallest_size_mm=0.5, largest_size_mm=size)
     pool = draw_feature_pool(40, options, np.random.default_rng(0)).transformed(scale * rotation(tilt, bend))
-    assert_inside(pool, shape, spacing, padding(options, spacing))
+    assert_inside(pool, shape, spacing, pool.rule.padding(spacing))
 
 
 def assert_inside(pool, shape, spacing, pad):
@@ -180,20 +180,20 @@ def assert_inside(pool, shape, spacing, pad):
 
 
 def test_the_integral_image_is_as_large_as_the_padding_says():
-    options = ContextFeatureSettings(largest_offset_mm=7, largest_size_mm=10)
-    image = make_integral_image(volume_of(np.zeros((4, 5, 6))), options, 1, 2)
-    pad = padding(options, 3.0)
-    assert pad * 3.0 >= options.reach_mm
+    rule = FeatureRule(largest_offset_mm=7, largest_size_mm=10)
+    image = make_integral_image(volume_of(np.zeros((4, 5, 6))), rule, 1, 2)
+    pad = rule.padding(3.0)
+    assert pad * 3.0 >= rule.reach_mm
     assert (image.pad, image.z_first, image.sums.shape) == (pad, 1, (3 + 2 * pad, 6 + 2 * pad, 7 + 2 * pad))
 
 
-def test_a_pool_that_reaches_further_than_its_settings_is_cut_at_the_padding():
+def test_a_pool_that_reaches_further_than_its_rule_is_cut_at_the_padding():
     # A crafted model file may hold such a pool; reading past the image would be reading foreign memory.
-    options = ContextFeatureSettings(largest_offset_mm=5, smallest_size_mm=1, largest_size_mm=5)
+    rule = FeatureRule(largest_offset_mm=5, largest_size_mm=5)
     rng = np.random.default_rng(0)
     offset, size = rng.uniform(-1000, 1000, (200, 2, 3)), rng.uniform(0, 1000, (200, 2, 3))
-    pool = FeaturePool(offset.astype(np.float32), size.astype(np.float32))
-    assert_inside(pool, (3, 2, 4), 3.0, padding(options, 3.0))
+    pool = FeaturePool(offset.astype(np.float32), size.astype(np.float32), rule)
+    assert_inside(pool, (3, 2, 4), 3.0, rule.padding(3.0))
 
 
 def test_some_and_join_pick_and_line_up_features():
@@ -219,12 +219,20 @@ def test_a_transformed_pool_has_turned_offsets_and_scaled_sizes():
     np.testing.assert_allclose(same.size_mm, pool.size_mm, rtol=1e-6)
 
 
+def test_a_pool_keeps_the_rule_of_the_settings_it_was_drawn_with():
+    options = ContextFeatureSettings(largest_offset_mm=33, largest_size_mm=21, outside="constant", outside_hu=-500)
+    assert options.rule == FeatureRule(33, 21, "constant", -500)
+    pool = draw_feature_pool(6, options, np.random.default_rng(0))
+    for other in (pool, pool.some(np.array([1])), pool.transformed(np.eye(3)), join_pools([pool, pool])):
+        assert other.rule == options.rule
+
+
 def test_slabs_read_the_same_values_as_the_whole_image():
     voxels = np.random.default_rng(0).integers(-1000, 1500, (20, 6, 7))
     volume, options = volume_of(voxels), ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12)
     pool = draw_feature_pool(15, options, np.random.default_rng(1))
-    whole = values_at(volume, pool, options, [[9, 3, 2], [11, 0, 6]])
-    image = make_integral_image(volume, options, 9, 3)
+    whole = values_at(volume, pool, [[9, 3, 2], [11, 0, 6]])
+    image = make_integral_image(volume, pool.rule, 9, 3)
     corners, scales = box_corners(pool, 3.0, image)
     positions = image.positions(np.array([9, 11]), np.array([3, 0]), np.array([2, 6]))
     np.testing.assert_array_equal(feature_values(image, positions, corners, scales), whole)

@@ -16,7 +16,7 @@ from vertloc.stages.dense_labels import (
 )
 from vertloc.vertebrae import BODY_DIAMETER_MM, RANK, VERTEBRAE
 
-PLAIN = DenseLabelSettings(ghosts=0)
+PLAIN = DenseLabelSettings(unannotated_levels=0)
 
 
 def world(**points):
@@ -32,7 +32,7 @@ def phi(point, centroid, label, factor=1.0):
 def test_labels_follow_the_formula():
     centroids = world(T12=(0, 0, 0), L1=(3, -4, -28))
     points = np.array([[0, 0, 0], [5.0, 2, -12], [0, 30, -30], [200, 0, 0]])
-    found = dense_labels(points, centroids, DenseLabelSettings(radius_factor=1.3, ghosts=0))
+    found = dense_labels(points, centroids, DenseLabelSettings(radius_factor=1.3, unannotated_levels=0))
     for point, row in zip(points, found.probability, strict=True):
         t12, l1 = phi(point, (0, 0, 0), "T12", 1.3), phi(point, (3, -4, -28), "L1", 1.3)
         background = 1 - max(t12, l1)
@@ -42,13 +42,13 @@ def test_labels_follow_the_formula():
     np.testing.assert_array_equal(found.weight, 1)
 
 
-@given(seed=st.integers(0, 1000), n=st.integers(0, 8), ghosts=st.integers(0, 5))
+@given(seed=st.integers(0, 1000), n=st.integers(0, 8), unannotated=st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
-def test_rows_are_distributions_and_weights_are_shares(seed, n, ghosts):
+def test_rows_are_distributions_and_weights_are_shares(seed, n, unannotated):
     rng = np.random.default_rng(seed)
     labels = tuple(rng.choice([*VERTEBRAE, "T13", "L6"], n, replace=False))
     centroids = Centroids(labels, rng.normal(0, 40, (n, 3)), "world")
-    found = dense_labels(rng.normal(0, 40, (30, 3)), centroids, DenseLabelSettings(ghosts=ghosts))
+    found = dense_labels(rng.normal(0, 40, (30, 3)), centroids, DenseLabelSettings(unannotated_levels=unannotated))
     assert found.probability.dtype == found.weight.dtype == np.float32
     np.testing.assert_allclose(found.probability.sum(axis=1), 1, atol=1e-6)
     assert (found.probability >= 0).all()
@@ -66,7 +66,7 @@ def test_at_a_lone_centroid_nothing_is_background_and_at_the_radius_one_half():
     points = np.array([[0.0, 0, 0], [radius, 0, 0]])
     found = dense_labels(points, world(L3=(0, 0, 0)), PLAIN).probability[:, BACKGROUND]
     np.testing.assert_allclose(found, [0, 0.5], atol=1e-6)
-    np.testing.assert_allclose(np.exp(-(radius**2) / label_width_mm2(RANK["L3"], PLAIN)), 0.5)
+    np.testing.assert_allclose(np.exp(-(radius**2) / label_width_mm2(RANK["L3"], PLAIN.radius_factor)), 0.5)
 
 
 def test_without_centroids_everything_is_background_of_full_weight():
@@ -80,25 +80,27 @@ def test_the_continuation_of_the_chain_loses_its_say_as_background():
     centroids = world(L1=(0, 0, 0), L2=(0, 3, -30))
     above, below = (0.0, -3, 30), (0.0, 6, -60)
     far = (0.0, 9, -90)
-    found = dense_labels(np.array([above, below, far, (90.0, 0, 0)]), centroids, DenseLabelSettings(ghosts=1))
+    found = dense_labels(
+        np.array([above, below, far, (90.0, 0, 0)]), centroids, DenseLabelSettings(unannotated_levels=1)
+    )
     background = found.probability[:, BACKGROUND]
     assert (background > 0.8).all()
     assert (found.weight[:2] < 0.2).all()
     assert (found.weight[2:] > 0.8).all()
-    # The weight is 1 - background * phi of the ghost.
-    ghost = phi(above, (0, -3, 30), "T12")
+    # The weight is 1 - background * phi of the unannotated.
+    unannotated = phi(above, (0, -3, 30), "T12")
     strongest = max(phi(above, point, label) for label, point in centroids)
-    np.testing.assert_allclose(found.weight[0], 1 - (1 - strongest) * ghost, atol=1e-6)
+    np.testing.assert_allclose(found.weight[0], 1 - (1 - strongest) * unannotated, atol=1e-6)
 
 
-def test_a_voxel_of_an_annotated_vertebra_keeps_its_weight_next_to_a_ghost():
-    found = dense_labels(np.zeros((1, 3)), world(L1=(0, 0, 0), L2=(0, 0, -3)), DenseLabelSettings(ghosts=2))
+def test_a_voxel_of_an_annotated_vertebra_keeps_its_weight_next_to_an_unannotated_one():
+    found = dense_labels(np.zeros((1, 3)), world(L1=(0, 0, 0), L2=(0, 0, -3)), DenseLabelSettings(unannotated_levels=2))
     assert found.weight[0] == 1
 
 
 def test_unannotated_vertebrae_are_expected_in_gaps_and_past_both_ends():
     centroids = world(T10=(0, 0, 0), L1=(0, 6, -60), L2=(0, 8, -90))
-    found = expected_unannotated(centroids, DenseLabelSettings(ghosts=2))
+    found = expected_unannotated(centroids, DenseLabelSettings(unannotated_levels=2))
     # T11 and T12 in the gap; T9 and T8 continue the mean step of the gap; L3 and L4 the last one.
     expected = [(0, 2, -20), (0, 4, -40), (0, -2, 20), (0, -4, 40), (0, 10, -120), (0, 12, -150)]
     np.testing.assert_allclose(found, expected)
@@ -106,9 +108,9 @@ def test_unannotated_vertebrae_are_expected_in_gaps_and_past_both_ends():
 
 def test_the_chain_ends_at_c1_and_s2():
     centroids = world(C1=(0, 0, 0), C2=(0, 0, -18))
-    np.testing.assert_allclose(expected_unannotated(centroids, DenseLabelSettings(ghosts=1)), [(0, 0, -36)])
+    np.testing.assert_allclose(expected_unannotated(centroids, DenseLabelSettings(unannotated_levels=1)), [(0, 0, -36)])
     centroids = world(S1=(0, 0, 0), S2=(0, 0, -18))
-    np.testing.assert_allclose(expected_unannotated(centroids, DenseLabelSettings(ghosts=1)), [(0, 0, 18)])
+    np.testing.assert_allclose(expected_unannotated(centroids, DenseLabelSettings(unannotated_levels=1)), [(0, 0, 18)])
 
 
 def test_a_lone_vertebra_has_no_direction_to_go_on_in():
@@ -126,9 +128,9 @@ def test_variants_label_nothing_and_their_voxels_get_no_weight(variant, like):
     np.testing.assert_allclose(expected_unannotated(world(**{variant: point}), PLAIN), [point])
 
 
-@given(seed=st.integers(0, 1000), ghosts=st.integers(0, 2), is_flipped=st.booleans())
+@given(seed=st.integers(0, 1000), unannotated=st.integers(0, 2), is_flipped=st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_a_background_map_says_what_the_labels_of_all_voxels_say(seed, ghosts, is_flipped):
+def test_a_background_map_says_what_the_labels_of_all_voxels_say(seed, unannotated, is_flipped):
     rng = np.random.default_rng(seed)
     angle = rng.uniform(-1, 1)
     direction = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -137,7 +139,7 @@ def test_a_background_map_says_what_the_labels_of_all_voxels_say(seed, ghosts, i
     names = ("L1", "L2", "L4", "L6")[: rng.integers(0, 5)]
     at = rng.uniform(-3, (17, 14, 12), (len(names), 3))
     centroids = Centroids(names, grid.to_world(at), "world")
-    options = DenseLabelSettings(ghosts=ghosts)
+    options = DenseLabelSettings(unannotated_levels=unannotated)
     index = np.indices(grid.shape).reshape(3, -1).T
     labels = dense_labels(grid.to_world(index), centroids, options)
     exact, cut = (background_map(grid, centroids, options, smallest) for smallest in (1e-9, 0.01))
@@ -152,5 +154,5 @@ def test_a_background_map_says_what_the_labels_of_all_voxels_say(seed, ghosts, i
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="radius_factor"):
         DenseLabelSettings(radius_factor=0)
-    with pytest.raises(ValueError, match="ghosts"):
-        DenseLabelSettings(ghosts=6)
+    with pytest.raises(ValueError, match="unannotated_levels"):
+        DenseLabelSettings(unannotated_levels=6)

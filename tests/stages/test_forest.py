@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,13 +9,16 @@ from hypothesis import strategies as st
 from vertloc.geometry import Grid
 from vertloc.stages.context_features import (
     ContextFeatureSettings,
+    FeatureRule,
     box_corners,
     draw_feature_pool,
     feature_values,
+    join_pools,
     make_integral_image,
 )
-from vertloc.stages.forest import FlatForest, flatten_tree, forest_sums, join_forests, tree_leaves
+from vertloc.stages.forest import FlatForest, bind_forest, flatten_tree, join_forests
 from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.stages.spine_frame import rotation
 
 OPTIONS = ContextFeatureSettings(largest_offset_mm=12, largest_size_mm=9)
 
@@ -32,12 +36,14 @@ def pools(*seeds):
     return [draw_feature_pool(6, OPTIONS, np.random.default_rng(seed)) for seed in seeds]
 
 
+def random_volume(shape=(6, 5, 4), seed=9):
+    voxels = np.random.default_rng(seed).integers(-900, 900, shape).astype(np.int16)
+    return IsotropicVolume(voxels, Grid(shape, (3.0,) * 3))
+
+
 def sums_of(forest):
-    voxels = np.random.default_rng(9).integers(-900, 900, (6, 5, 4)).astype(np.int16)
-    volume = IsotropicVolume(voxels, Grid(voxels.shape, (3.0,) * 3))
-    image = make_integral_image(volume, OPTIONS)
-    corners, scales = box_corners(forest.pool, 3.0, image)
-    return forest_sums(image, image.positions(*np.indices(voxels.shape).reshape(3, -1)), forest, corners, scales)
+    bound = bind_forest(forest, random_volume())
+    return bound.sums(bound.positions(np.arange(120)))
 
 
 def test_a_flattened_tree_keeps_structure_features_and_leaves():
@@ -102,25 +108,60 @@ def test_other_leaves_and_another_pool_leave_the_tree_as_it_is():
 
 def test_leaves_agree_with_scikit_learn_on_the_forest_s_own_features():
     pool = pools(4)[0]
-    voxels = np.random.default_rng(5).integers(-900, 900, (8, 6, 5)).astype(np.int16)
-    image = make_integral_image(IsotropicVolume(voxels, Grid(voxels.shape, (3.0,) * 3)), OPTIONS)
-    corners, scales = box_corners(pool, 3.0, image)
-    positions = image.positions(*np.indices(voxels.shape).reshape(3, -1))
     tree, _ = fitted_tree(6, pool, depth=None)
     flat = flatten_tree(tree.tree_, pool)
-    nodes = tree.apply(feature_values(image, positions, corners, scales))
-    np.testing.assert_array_equal(tree_leaves(image, positions, flat, 0, corners, scales), flat.children[nodes, 1])
+    bound = bind_forest(flat, random_volume((8, 6, 5), 5))
+    positions = bound.positions(np.arange(240))
+    nodes = tree.apply(feature_values(bound.image, positions, bound.corners, bound.scales))
+    np.testing.assert_array_equal(bound.leaves(positions, 0), flat.children[nodes, 1])
+
+
+def test_a_forest_bound_to_some_slices_answers_there_as_if_bound_to_all():
+    forest = join_forests([flatten_tree(fitted_tree(seed, p)[0].tree_, p) for seed, p in enumerate(pools(0, 1))])
+    volume = random_volume((9, 5, 4))
+    whole, part = bind_forest(forest, volume), bind_forest(forest, volume, 3, 4)
+    assert part.image.sums.size < whole.image.sums.size
+    voxels = np.arange(3 * 20, 7 * 20)
+    np.testing.assert_array_equal(part.sums(part.positions(voxels)), whole.sums(whole.positions(voxels)))
+    for tree in range(2):
+        there, here = whole.leaves(whole.positions(voxels), tree), part.leaves(part.positions(voxels), tree)
+        np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize("rule", [FeatureRule(12, 9), FeatureRule(12, 9, "constant", 300), FeatureRule(15, 9)])
+def test_a_bound_forest_sees_the_outside_and_the_reach_of_its_own_rule(rule):
+    pool = replace(pools(0)[0], rule=rule)
+    forest = flatten_tree(fitted_tree(1, pool)[0].tree_, pool)
+    volume = random_volume()
+    bound = bind_forest(forest, volume)
+    assert bound.image.pad == rule.padding(3.0)
+    image = make_integral_image(volume, rule)
+    np.testing.assert_array_equal(bound.image.sums, image.sums)
+
+
+def test_a_turned_forest_has_its_features_turned():
+    forest = flatten_tree(fitted_tree(1, pools(0)[0])[0].tree_, pools(0)[0])
+    frame = 1.1 * rotation(0.3, -0.2)
+    turned = bind_forest(forest, random_volume()).turned(frame)
+    pool = forest.pool.transformed(frame)
+    corners, scales = box_corners(pool, 3.0, turned.image)
+    np.testing.assert_array_equal(turned.corners, corners)
+    np.testing.assert_array_equal(turned.scales, scales)
+    assert pool.rule == forest.pool.rule
+
+
+def test_pools_of_different_rules_are_not_joined():
+    with pytest.raises(ValueError, match="different rules"):
+        join_pools([pools(0)[0], replace(pools(1)[0], rule=FeatureRule(12, 9, "constant"))])
 
 
 def test_sums_add_to_those_that_are_given_in_parts_of_the_forest():
     trees = [flatten_tree(fitted_tree(seed, pool)[0].tree_, pool) for seed, pool in enumerate(pools(0, 1, 2))]
     forest = join_forests(trees)
-    voxels = np.random.default_rng(9).integers(-900, 900, (6, 5, 4)).astype(np.int16)
-    image = make_integral_image(IsotropicVolume(voxels, Grid(voxels.shape, (3.0,) * 3)), OPTIONS)
-    corners, scales = box_corners(forest.pool, 3.0, image)
-    positions = image.positions(*np.indices(voxels.shape).reshape(3, -1))
-    first = forest_sums(image, positions, forest, corners, scales, range(1))
-    both = forest_sums(image, positions, forest, corners, scales, range(1, 3), first)
+    bound = bind_forest(forest, random_volume())
+    positions = bound.positions(np.arange(120))
+    first = bound.sums(positions, range(1))
+    both = bound.sums(positions, range(1, 3), first)
     assert both is first
     np.testing.assert_array_equal(both, sums_of(forest))
 

@@ -3,51 +3,52 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vertloc.centroids import Centroids
 from vertloc.errors import TrainingError
 from vertloc.geometry import Grid
-from vertloc.stages.context_features import (
-    ContextFeatureSettings,
-    box_corners,
-    make_integral_image,
-)
-from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES, DenseLabels
-from vertloc.stages.forest import forest_sums, tree_leaves
-from vertloc.stages.forest_growing import grow_centre_forest, grow_classification_forest, samples_of_some_patients
+from vertloc.stages.context_features import ContextFeatureSettings
+from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
+from vertloc.stages.forest import bind_forest
+from vertloc.stages.forest_growing import ForestPlan, grow_forest, samples_of_some_patients
 from vertloc.stages.preprocess import IsotropicVolume
-from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
-from vertloc.stages.tree_growing import ForestSettings
+from vertloc.stages.sampling import TrainingView
+from vertloc.stages.spine_frame import rotation
+from vertloc.stages.tree_growing import ForestSettings, grow_centre_tree, grow_classification_tree
 
 OPTIONS = ContextFeatureSettings(largest_offset_mm=9, largest_size_mm=9)
 SMALL = ForestSettings(n_trees=3, max_depth=6, features_per_tree=20, features_per_node=20, patient_share=0.6)
 SHAPE = (10, 8, 8)
+# Own features; all features of a pool; some of them.
+POOLS = (0, 20, 50)
 
 
-def make_scans(n=5, patients=None):
+def make_views(n=5, patients=None):
     """Noise with one bright half: below it class 5, above it class 9."""
-    scans, samples = [], []
+    views = []
     for i in range(n):
         rng = np.random.default_rng(i)
         is_bright = np.arange(SHAPE[0]) >= rng.integers(4, 7)
         voxels = rng.normal(0, 20, SHAPE) + 600 * is_bright[:, None, None]
         volume = IsotropicVolume(voxels.astype(np.int16), Grid(SHAPE, (3.0,) * 3))
         patient = f"p{i}" if patients is None else patients[i]
-        scans.append(TrainingScan(volume, Centroids.from_points({}, "world"), patient, f"s{i}"))
         index = np.indices(SHAPE).reshape(3, -1).T.astype(np.int64)
         probability = np.zeros((len(index), N_CLASSES), np.float32)
         probability[np.arange(len(index)), np.where(is_bright[index[:, 0]], 9, 5)] = 0.8
         probability[:, BACKGROUND] = 0.2
-        samples.append(Samples(index, DenseLabels(probability, np.ones(len(index), np.float32))))
-    return scans, samples
+        views.append(TrainingView(volume, patient, index, probability))
+    return views
 
 
-WEIGHTS = np.ones(N_CLASSES)
+def grow_on(views, settings, seed, n_threads=1, on_tree=lambda: None, make_tree=grow_classification_tree):
+    pool_seed, *tree_seeds = np.random.SeedSequence(seed).spawn(settings.n_trees + 1)
+    return grow_forest(views, ForestPlan(make_tree, OPTIONS, settings, pool_seed, tree_seeds), n_threads, on_tree)
 
 
-def grow(seed=0, settings=SMALL, n_threads=1, patients=None, on_tree=None):
-    scans, samples = make_scans(patients=patients)
-    seeds = np.random.SeedSequence(seed)
-    return grow_classification_forest(scans, samples, WEIGHTS, OPTIONS, settings, seeds, n_threads, on_tree)
+def grow(seed=0, settings=SMALL, n_threads=1, on_tree=lambda: None):
+    return grow_on(make_views(), settings, seed, n_threads, on_tree)
+
+
+def grow_centres(views, settings, seed=0, n_threads=1):
+    return grow_on(views, settings, seed, n_threads, make_tree=grow_centre_tree)
 
 
 def arrays_of(forest):
@@ -59,9 +60,9 @@ def same_arrays(first, second):
     return all(np.array_equal(a, b) for a, b in zip(arrays_of(first), arrays_of(second), strict=True))
 
 
-@pytest.mark.parametrize("pool", ["per_tree", "shared"])
-def test_a_forest_depends_on_its_seed_and_not_on_the_threads(pool):
-    settings = replace(SMALL, pool=pool)
+@pytest.mark.parametrize("n_shared", POOLS)
+def test_a_forest_depends_on_its_seed_and_not_on_the_threads(n_shared):
+    settings = replace(SMALL, shared_features=n_shared)
     one, two, other = grow(1, settings), grow(1, settings, n_threads=2), grow(2, settings)
     assert same_arrays(one, two)
     assert not same_arrays(one, other)
@@ -69,23 +70,31 @@ def test_a_forest_depends_on_its_seed_and_not_on_the_threads(pool):
 
 def test_a_shared_pool_is_kept_once_and_serves_every_tree():
     assert len(grow().pool) == 3 * SMALL.features_per_tree
-    shared = grow(settings=replace(SMALL, pool="shared"))
-    assert len(shared.pool) == SMALL.features_per_tree
-    assert shared.n_trees == SMALL.n_trees
-    assert shared.features.max() < SMALL.features_per_tree
+    for n_shared in POOLS[1:]:
+        shared = grow(settings=replace(SMALL, shared_features=n_shared))
+        assert len(shared.pool) == n_shared
+        assert shared.n_trees == SMALL.n_trees
+        assert shared.features.max() < n_shared
+
+
+def test_every_tree_chooses_its_own_features_from_a_larger_shared_pool():
+    settings = replace(SMALL, n_trees=8, shared_features=200, features_per_tree=20, min_samples_leaf=1, max_depth=20)
+    forest = grow(settings=settings)
+    ends = [*forest.roots[1:], len(forest.features)]
+    chosen = [set(forest.features[a:b][forest.children[a:b, 0] >= 0]) for a, b in zip(forest.roots, ends, strict=True)]
+    assert all(0 < len(own) <= 20 for own in chosen)
+    assert len(set.union(*chosen)) > 60
 
 
 def patients_seen(patients, settings, seed=0):
     """Which patients each tree saw: every patient has a class of its own, and a tree of one leaf tells them."""
-    scans, samples = make_scans(len(patients), patients)
     names = sorted(set(patients))
     own = []
-    for scan, part in zip(scans, samples, strict=True):
-        probability = np.zeros_like(part.labels.probability)
-        probability[:, names.index(scan.patient) + 1] = 1
-        own.append(Samples(part.index, DenseLabels(probability, part.labels.weight)))
-    stump = replace(settings, min_samples_leaf=100_000)
-    forest = grow_classification_forest(scans, own, WEIGHTS, OPTIONS, stump, np.random.SeedSequence(seed))
+    for view in make_views(len(patients), patients):
+        targets = np.zeros_like(view.targets)
+        targets[:, names.index(view.patient) + 1] = 1
+        own.append(replace(view, targets=targets))
+    forest = grow_on(own, replace(settings, min_samples_leaf=100_000), seed)
     return forest.leaf_values[:, 1 : len(names) + 1]
 
 
@@ -101,37 +110,35 @@ def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
     assert ((patients_seen(patients, replace(SMALL, patient_share=0.01)) > 0).sum(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize("pool", ["per_tree", "shared"])
-def test_the_unseen_patients_do_not_matter_to_a_tree(pool):
-    settings = replace(SMALL, n_trees=1, pool=pool)
-    scans, samples = make_scans()
-    seen = patients_seen([scan.patient for scan in scans], settings, seed=3)[0] > 0
-    dark = [replace(scan, volume=replace(scan.volume, voxels=np.zeros(SHAPE, np.int16))) for scan in scans]
-    hidden = [scan if s else black for scan, black, s in zip(scans, dark, seen, strict=True)]
-    shown = [black if s else scan for scan, black, s in zip(scans, dark, seen, strict=True)]
+@pytest.mark.parametrize("n_shared", POOLS)
+def test_the_unseen_patients_do_not_matter_to_a_tree(n_shared):
+    settings = replace(SMALL, n_trees=1, shared_features=n_shared)
+    views = make_views()
+    seen = patients_seen([view.patient for view in views], settings, seed=3)[0] > 0
+    dark = [replace(view, volume=replace(view.volume, voxels=np.zeros(SHAPE, np.int16))) for view in views]
+    hidden = [view if s else black for view, black, s in zip(views, dark, seen, strict=True)]
+    shown = [black if s else view for view, black, s in zip(views, dark, seen, strict=True)]
     assert 0 < seen.sum() < 5
-    again, other = (
-        grow_classification_forest(some, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(3))
-        for some in (hidden, shown)
-    )
+    again, other = (grow_on(some, settings, 3) for some in (hidden, shown))
     assert same_arrays(again, grow(3, settings))
     assert not same_arrays(other, grow(3, settings))
 
 
-@pytest.mark.parametrize("pool", ["per_tree", "shared"])
-def test_a_tree_has_no_more_samples_than_it_may_and_draws_them_from_all_scans(pool):
-    scans, samples = make_scans()
-    settings = replace(SMALL, n_trees=4, pool=pool, patient_share=1.0, min_samples_leaf=1, samples_per_tree=60)
-    forest = grow_classification_forest(scans, samples, WEIGHTS, OPTIONS, settings, np.random.SeedSequence(0))
+@pytest.mark.parametrize("n_shared", POOLS)
+def test_a_tree_has_no_more_samples_than_it_may_and_draws_them_from_all_scans(n_shared):
+    views = make_views()
+    sizes = {"shared_features": n_shared, "samples_per_tree": 60}
+    settings = replace(SMALL, n_trees=4, patient_share=1.0, min_samples_leaf=1, **sizes)
+    forest = grow_on(views, settings, 0)
     # With one sample a leaf there are no more leaves than samples.
     assert len(forest.leaf_values) <= 4 * 60
-    rows = samples_of_some_patients(scans, [part.index for part in samples], settings, np.random.default_rng(0))
+    rows = samples_of_some_patients(views, settings, np.random.default_rng(0))
     assert len(np.unique(rows)) == 60
-    n = len(samples[0].index)
+    n = len(views[0].index)
     assert set(rows // n) == set(range(5))
     everything = replace(settings, samples_per_tree=5 * n)
     np.testing.assert_array_equal(
-        samples_of_some_patients(scans, [part.index for part in samples], everything, np.random.default_rng(0)),
+        samples_of_some_patients(views, everything, np.random.default_rng(0)),
         np.arange(5 * n),
     )
 
@@ -153,38 +160,30 @@ GROWERS = [("vertloc", "random"), ("scikit-learn", "random"), ("scikit-learn", "
 def test_a_trivial_problem_is_learned(grower, thresholds):
     # A tree's draw of labels also holds background; the leaves still hold the mean soft label.
     forest = grow(settings=replace(SMALL, grower=grower, thresholds=thresholds, min_samples_leaf=30))
-    scans, samples = make_scans(7)
-    image = make_integral_image(scans[6].volume, OPTIONS)
-    corners, scales = box_corners(forest.pool, 3.0, image)
-    found = forest_sums(image, image.positions(*samples[6].index.T), forest, corners, scales) / 3
-    labels = samples[6].labels.probability
+    unseen = make_views(7)[6]
+    bound = bind_forest(forest, unseen.volume)
+    found = bound.sums(bound.image.positions(*unseen.index.T)) / 3
+    labels = unseen.targets
     border = np.flatnonzero(np.diff(labels[:: SHAPE[1] * SHAPE[2], 9]))[0] + 0.5
-    inner = np.abs(samples[6].index[:, 0] - border) > 2
+    inner = np.abs(unseen.index[:, 0] - border) > 2
     wrong = np.abs(found[inner] - labels[inner]).max(axis=1) > 0.1
     assert wrong.mean() < 0.01
 
 
-def centre_samples(scans, seed=0):
+def with_displacements(views, seed=0):
     rng = np.random.default_rng(seed)
-    out = []
-    for _ in scans:
-        index = np.indices(SHAPE).reshape(3, -1).T.astype(np.int64)
-        out.append(CentreSamples(index, rng.normal(0, 5, (len(index), 3)).astype(np.float32)))
-    return out
+    return [replace(view, targets=rng.normal(0, 5, (len(view.index), 3)).astype(np.float32)) for view in views]
 
 
 def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness():
-    scans, _ = make_scans(2)
-    samples = centre_samples(scans)
-    settings = replace(SMALL, n_trees=2, patient_share=1.0, min_samples_leaf=20)
-    forest = grow_centre_forest(scans, samples, OPTIONS, settings, np.random.SeedSequence(0))
-    target = np.concatenate([part.displacement_mm for part in samples]).astype(np.float64)
+    views = with_displacements(make_views(2))
+    forest = grow_centres(views, replace(SMALL, n_trees=2, patient_share=1.0, min_samples_leaf=20))
+    target = np.concatenate([view.targets for view in views]).astype(np.float64)
     for tree in range(2):
         leaf = []
-        for scan, part in zip(scans, samples, strict=True):
-            image = make_integral_image(scan.volume, OPTIONS)
-            corners, scales = box_corners(forest.pool, 3.0, image)
-            leaf.append(tree_leaves(image, image.positions(*part.index.T), forest, tree, corners, scales))
+        for view in views:
+            bound = bind_forest(forest, view.volume)
+            leaf.append(bound.leaves(bound.image.positions(*view.index.T), tree))
         leaf = np.concatenate(leaf)
         for row in np.unique(leaf):
             own = target[leaf == row]
@@ -195,13 +194,12 @@ def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness()
 
 @pytest.mark.parametrize(("grower", "thresholds"), GROWERS)
 def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image(grower, thresholds):
-    scans, samples = make_scans()
-    parts = []
-    for part in samples:
-        up = np.where(part.labels.probability[:, 9] > 0, 7, -7)
-        parts.append(CentreSamples(part.index, np.stack([0 * up, 0 * up, up], axis=1).astype(np.float32)))
+    views = []
+    for view in make_views():
+        up = np.where(view.targets[:, 9] > 0, 7, -7)
+        views.append(replace(view, targets=np.stack([0 * up, 0 * up, up], axis=1).astype(np.float32)))
     settings = replace(SMALL, min_samples_leaf=20, grower=grower, thresholds=thresholds)
-    one, two = (grow_centre_forest(scans, parts, OPTIONS, settings, np.random.SeedSequence(1), n) for n in (1, 2))
+    one, two = (grow_centres(views, settings, 1, n) for n in (1, 2))
     assert same_arrays(one, two)
     sure = one.leaf_values[one.leaf_values[:, 3] > 0.9]
     assert len(sure) > 0
@@ -210,14 +208,31 @@ def test_a_centre_forest_learns_where_its_displacement_depends_on_the_image(grow
 
 
 def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_error():
-    scans, _ = make_scans(4)
-    samples = centre_samples(scans)
-    nothing = CentreSamples(np.empty((0, 3), np.int64), np.empty((0, 3), np.float32))
+    views = with_displacements(make_views(4))
+    nothing = {"index": np.empty((0, 3), np.int64), "targets": np.empty((0, 3), np.float32)}
     settings = replace(SMALL, n_trees=6, patient_share=0.25, min_samples_leaf=100_000)
-    some = [nothing, samples[1], nothing, samples[3]]
-    forest = grow_centre_forest(scans, some, OPTIONS, settings, np.random.SeedSequence(0))
-    means = [samples[i].displacement_mm.mean(axis=0) for i in (1, 3)]
+    some = [view if i in (1, 3) else replace(view, **nothing) for i, view in enumerate(views)]
+    forest = grow_centres(some, settings)
+    means = [views[i].targets.mean(axis=0) for i in (1, 3)]
     found = [min(np.abs(leaf[:3] - mean).max() for mean in means) for leaf in forest.leaf_values]
     np.testing.assert_allclose(found, 0, atol=1e-4)
-    with pytest.raises(TrainingError, match="4 training scans"):
-        grow_centre_forest(scans, [nothing] * 4, OPTIONS, settings, np.random.SeedSequence(0))
+    with pytest.raises(TrainingError, match="none of the 4 views"):
+        grow_centres([replace(view, **nothing) for view in views], settings)
+
+
+@pytest.mark.parametrize("n_shared", POOLS)
+def test_samples_with_a_frame_see_their_features_in_it(n_shared):
+    # Turning what a sample sees by its frame is turning the pool: a forest of one frame is one with turned features.
+    settings = replace(SMALL, shared_features=n_shared, n_trees=2, patient_share=1.0)
+    frame = 1.05 * rotation(0.2, -0.1)
+    views = make_views(2)
+    halves = np.arange(len(views[0].index)) % 2
+    framed = [replace(view, frame=halves, frames=np.stack([frame, frame])) for view in views]
+    turned, plain = grow_on(framed, settings, 5), grow_on(views, settings, 5)
+    assert not same_arrays(turned, plain)
+    bound = bind_forest(turned, views[0].volume).turned(frame)
+    found = bound.sums(bound.image.positions(*views[0].index.T)) / 2
+    wrong = np.abs(found - views[0].targets).max(axis=1) > 0.3
+    assert wrong.mean() < 0.05
+    eye = [replace(view, frame=halves, frames=np.stack([np.eye(3)] * 2)) for view in views]
+    assert same_arrays(grow_on(eye, settings, 5), plain)

@@ -5,27 +5,29 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
+from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
-from vertloc.stages.forest import forest_sums
-from vertloc.stages.naming import NamingSettings, grow_naming_forest, name_in_spine_frame
-from vertloc.stages.naming_samples import NamingSampleSettings
+from vertloc.stages.forest import bind_forest
+from vertloc.stages.forest_growing import ForestPlan, grow_forest
+from vertloc.stages.naming import NamingSettings, name_in_spine_frame
+from vertloc.stages.naming_samples import NamingSampleSettings, naming_views
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
 from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModelSettings, learn_shape_model
 from vertloc.stages.spine_frame import spine_frames
-from vertloc.stages.tree_growing import ForestSettings
+from vertloc.stages.tree_growing import ForestSettings, grow_classification_tree
 from vertloc.vertebrae import RANK
 
 PRIOR = learn_shape_model([], ShapeModelSettings())
 OPTIONS = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12)
-FOREST = ForestSettings(n_trees=6, max_depth=8, features_per_tree=60, features_per_node=30, patient_share=1.0)
+FOREST = ForestSettings(
+    n_trees=6, max_depth=8, features_per_tree=60, shared_features=150, features_per_node=30, patient_share=1.0
+)
 SAMPLES = NamingSampleSettings(views_per_scan=2)
 LEVELS = ("T11", "T12", "L1", "L2")
 INTENSITY = (-300, 100, 500, 900)
 SHAPE = (50, 16, 16)
-SETTINGS = NamingSettings(pool_features=150)
 
 
 def make_scan(seed, levels=LEVELS):
@@ -45,10 +47,11 @@ def make_scan(seed, levels=LEVELS):
     )
 
 
-def grow(scans, n_threads=1, seed=0, settings=SETTINGS, on_tree=None):
-    return grow_naming_forest(
-        scans, PRIOR, OPTIONS, SAMPLES, settings, FOREST, np.random.SeedSequence(seed), n_threads, on_tree
-    )
+def grow(scans, n_threads=1, seed=0, settings=FOREST, samples=SAMPLES, on_tree=lambda: None):
+    pool_seed, sample_seed, tree_seed = np.random.SeedSequence(seed).spawn(3)
+    views = naming_views(scans, PRIOR, samples, sample_seed, n_threads)
+    plan = ForestPlan(grow_classification_tree, OPTIONS, settings, pool_seed, tree_seed.spawn(settings.n_trees))
+    return grow_forest(views, plan, n_threads, on_tree)
 
 
 SCANS = [make_scan(seed) for seed in range(4)]
@@ -62,7 +65,11 @@ def forest():
 def name(scan, forest, places_mm, chain=None, **options):
     chain = scan.centroids if chain is None else chain
     first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
-    return name_in_spine_frame(scan.volume, places_mm, first, forest, PRIOR, OPTIONS, NamingSettings(**options))
+    return name_in_spine_frame(scan.volume, places_mm, first, forest, PRIOR, NamingSettings(**options))
+
+
+def probability(found):
+    return NamingSettings().reference_probability * np.exp(found.log_odds)
 
 
 def test_a_separable_problem_gets_the_right_names(forest):
@@ -70,8 +77,8 @@ def test_a_separable_problem_gets_the_right_names(forest):
     found = name(scan, forest, scan.centroids.points_mm)
     for label, point in scan.centroids:
         here = (found.points_mm == point).all(axis=1)
-        assert found.rank[here][found.density[here].argmax()] == RANK[label]
-        assert found.density[here].max() > 0.7
+        assert found.rank[here][probability(found)[here].argmax()] == RANK[label]
+        assert probability(found)[here].max() > 0.7
 
 
 @pytest.mark.parametrize(
@@ -90,11 +97,10 @@ def test_a_place_is_named_by_the_mean_answer_around_it_in_the_frame_of_the_neare
     nearest = np.linalg.norm(np.array([(44, 2, 2), (30, 7, 8), (16, 14, 12)]) - place, axis=1).argmin()
     frame = spine_frames(chain.points_mm, np.arange(17, 20), PRIOR)[nearest]
     assert np.linalg.norm(frame - np.eye(3)) > 0.3
-    image = make_integral_image(scan.volume, OPTIONS)
-    corners, scales = box_corners(forest.pool.transformed(frame), 3.0, image)
-    sums = forest_sums(image, image.positions(*np.array(around).T), forest, corners, scales)
+    bound = bind_forest(forest, scan.volume).turned(frame)
+    sums = bound.sums(bound.image.positions(*np.array(around).T))
     expected = sums.mean(axis=0)[BACKGROUND + 1 :] / FOREST.n_trees
-    np.testing.assert_allclose(found.density, expected[found.rank], rtol=1e-5)
+    np.testing.assert_allclose(probability(found), expected[found.rank], rtol=1e-5)
     np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
     assert len(found) > 0
 
@@ -104,9 +110,8 @@ def test_balance_is_a_power_of_the_frequency_of_the_classes(balance):
     scans = [make_scan(0), make_scan(1, LEVELS[:2])]
     # A tree of one leaf tells the total weight of each class.
     stump = replace(FOREST, min_samples_leaf=100_000)
-    settings = replace(SETTINGS, balance=balance)
     samples = replace(SAMPLES, views_per_scan=1, samples_per_vertebra=5, negatives_per_view=20, scatter_mm=0)
-    grown = grow_naming_forest(scans, PRIOR, OPTIONS, samples, settings, stump, np.random.SeedSequence(0))
+    grown = grow(scans, settings=stump, samples=replace(samples, balance=balance))
     count = np.zeros(N_CLASSES)
     count[BACKGROUND] = 40
     count[[RANK[level] + 1 for level in LEVELS]] = 10, 10, 5, 5
@@ -121,7 +126,7 @@ def test_the_first_chains_names_do_not_count_only_its_places(forest):
     shifted = name(scan, forest, scan.centroids.points_mm, wrong)
     for point in scan.centroids.points_mm:
         best = [
-            f.rank[here][f.density[here].argmax()]
+            f.rank[here][probability(f)[here].argmax()]
             for f in (right, shifted)
             for here in [(f.points_mm == point).all(axis=1)]
         ]
@@ -133,7 +138,7 @@ def test_a_place_between_vertebrae_is_hardly_a_candidate(forest):
     between = scan.centroids.points_mm[2:4].mean(axis=0)
     found = name(scan, forest, np.stack([between, scan.centroids.points_mm[2]]))
     here = (found.points_mm == between).all(axis=1)
-    assert found.density[here].sum() < 0.4 < found.density[~here].sum()
+    assert probability(found)[here].sum() < 0.4 < probability(found)[~here].sum()
 
 
 def test_candidates_come_by_rank_then_falling_density_above_the_smallest(forest):
@@ -143,17 +148,17 @@ def test_candidates_come_by_rank_then_falling_density_above_the_smallest(forest)
         found = name(scan, forest, places, smallest_probability=smallest)
         assert len(found) > 0
         assert (np.diff(found.rank) >= 0).all()
-        assert (np.diff(found.density)[np.diff(found.rank) == 0] <= 0).all()
-        assert (found.density >= smallest).all()
-        assert (found.density <= 1).all()
-    assert (name(scan, forest, places, smallest_probability=0.5).density >= 0.5).all()
+        assert (np.diff(probability(found))[np.diff(found.rank) == 0] <= 0).all()
+        assert (probability(found) >= smallest * (1 - 1e-9)).all()
+        assert (probability(found) <= 1 + 1e-9).all()
+    assert (probability(name(scan, forest, places, smallest_probability=0.5)) >= 0.5 - 1e-9).all()
 
 
 def test_places_past_the_border_do_no_harm(forest):
     scan = make_scan(9)
     far = scan.volume.grid.to_world([(-400, 8, 8), (49, 15, 15), (900, 900, -900)])
     found = name(scan, forest, far, smallest_probability=1e-6)
-    assert np.isfinite(found.density).all()
+    assert np.isfinite(probability(found)).all()
 
 
 def test_no_place_gives_no_candidate(forest):
@@ -175,7 +180,7 @@ def test_the_forest_depends_on_its_seed_and_not_on_the_threads(forest):
 
 
 def test_a_pool_smaller_than_a_trees_share_is_used_whole():
-    small = grow(SCANS[:2], settings=NamingSettings(pool_features=5))
+    small = grow(SCANS[:2], settings=replace(FOREST, shared_features=5))
     assert len(small.pool) == 5
     assert small.features.max() < 5
 
@@ -188,7 +193,7 @@ def test_a_scan_without_any_known_vertebra_teaches_nothing_and_does_no_harm(fore
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="balance"):
-        NamingSettings(balance=2)
-    with pytest.raises(ValueError, match="pool_features"):
-        NamingSettings(pool_features=0)
+    with pytest.raises(ValueError, match="smallest_probability"):
+        NamingSettings(smallest_probability=0)
+    with pytest.raises(ValueError, match="reference_probability"):
+        NamingSettings(reference_probability=2)

@@ -47,7 +47,7 @@ def random_forest(n_trees=8, depth=4, seed=1, background=0.6):
 
 def plain_probability(volume, forest, trees=None):
     """(voxels, 27) mean of the leaves in tree order, float32, from the matrix of all features."""
-    image = make_integral_image(volume, OPTIONS)
+    image = make_integral_image(volume, forest.pool.rule)
     corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
     positions = image.positions(*np.indices(volume.voxels.shape).reshape(3, -1))
     values = feature_values(image, positions, corners, scales)
@@ -78,7 +78,7 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("smallest", [0, 0.02, 0.1])
 def test_the_posterior_equals_the_plain_evaluation_to_the_last_bit(smallest):
     volume, forest = random_volume(), random_forest()
-    found = classify(volume, forest, OPTIONS, PosteriorSettings(smallest_probability=smallest, stop_after_trees=0))
+    found = classify(volume, forest, PosteriorSettings(smallest_probability=smallest, stop_after_trees=0))
     expected = plain_probability(volume, forest)[:, BACKGROUND + 1 :]
     expected[expected < max(smallest, 1e-6)] = 0
     assert 0 < np.count_nonzero(expected) < expected.size
@@ -94,20 +94,20 @@ def test_the_posterior_equals_the_plain_evaluation_to_the_last_bit(smallest):
 def test_slabs_of_any_size_give_the_same_posterior(monkeypatch, slab_voxels, fewest, stop):
     volume, forest = random_volume(), random_forest()
     settings = PosteriorSettings(stop_after_trees=stop)
-    expected = classify(volume, forest, OPTIONS, settings)
+    expected = classify(volume, forest, settings)
     monkeypatch.setattr(module, "_SLAB_PADDED_VOXELS", slab_voxels)
     monkeypatch.setattr(module, "_FEWEST_SLAB_SLICES", fewest)
-    assert_equal(classify(volume, forest, OPTIONS, settings), expected)
+    assert_equal(classify(volume, forest, settings), expected)
 
 
 @pytest.mark.parametrize(("block", "at_once"), [(1000, 1_000_000), (97, 1), (7, 50)])
 def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block, at_once):
     volume, forest = random_volume(), random_forest()
-    expected = classify(volume, forest, OPTIONS, PosteriorSettings())
+    expected = classify(volume, forest, PosteriorSettings())
     monkeypatch.setattr(module, "BLOCK_VOXELS", block)
     monkeypatch.setattr(module, "_ENTRIES_AT_ONCE", at_once)
     for n_threads in (1, 2, 3):
-        assert_equal(classify(volume, forest, OPTIONS, PosteriorSettings(), n_threads), expected)
+        assert_equal(classify(volume, forest, PosteriorSettings(), n_threads), expected)
 
 
 @pytest.mark.parametrize(("step", "checks"), [(4, (4,)), (3, (3, 6)), (2, (2, 4, 6)), (7, (7,))])
@@ -115,8 +115,8 @@ def test_neither_blocks_nor_threads_change_the_posterior(monkeypatch, block, at_
 def test_early_stop_drops_sure_background_and_changes_no_other_voxel(limit, step, checks):
     volume, forest = random_volume(), random_forest(background=0.9)
     settings = PosteriorSettings(smallest_probability=0, stop_after_trees=step, stop_background=limit)
-    found = dense(classify(volume, forest, OPTIONS, settings))
-    exact = dense(classify(volume, forest, OPTIONS, EXACT))
+    found = dense(classify(volume, forest, settings))
+    exact = dense(classify(volume, forest, EXACT))
     stops = np.any([plain_probability(volume, forest, range(n))[:, BACKGROUND] >= limit for n in checks], axis=0)
     assert 0 < stops.sum() < len(stops)
     assert exact[stops].any()
@@ -127,13 +127,13 @@ def test_early_stop_drops_sure_background_and_changes_no_other_voxel(limit, step
 def test_without_early_stop_the_posterior_is_exact(after, limit):
     volume, forest = random_volume(), random_forest(background=0.9)
     settings = PosteriorSettings(smallest_probability=0, stop_after_trees=after, stop_background=limit)
-    assert_equal(classify(volume, forest, OPTIONS, settings), classify(volume, forest, OPTIONS, EXACT))
+    assert_equal(classify(volume, forest, settings), classify(volume, forest, EXACT))
 
 
 def test_a_volume_of_background_has_an_empty_posterior():
     for stop in (0, 2):
         forest = random_forest(background=1.0)
-        found = classify(random_volume(), forest, OPTIONS, PosteriorSettings(stop_after_trees=stop))
+        found = classify(random_volume(), forest, PosteriorSettings(stop_after_trees=stop))
         assert len(found.voxel) == len(found.rank) == len(found.probability) == 0
         assert (found.voxel.dtype, found.rank.dtype, found.probability.dtype) == (np.int32, np.uint8, np.float32)
 
@@ -141,7 +141,7 @@ def test_a_volume_of_background_has_an_empty_posterior():
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (3, 1, 40)])
 def test_volumes_smaller_than_the_features_reach_are_classified_like_others(shape):
     volume, forest = random_volume(shape), random_forest()
-    found = classify(volume, forest, OPTIONS, EXACT)
+    found = classify(volume, forest, EXACT)
     expected = plain_probability(volume, forest)[:, BACKGROUND + 1 :]
     np.testing.assert_array_equal(dense(found), np.where(expected < 1e-6, 0, expected))
 

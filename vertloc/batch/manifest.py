@@ -35,7 +35,7 @@ def write_manifest(
     manifest = {
         "command": list(command),
         "model": {"path": str(model_path), "sha256": sha256, **asdict(model.provenance)},
-        "config": model.config.as_dict(),
+        "settings": asdict(model.settings),
         "frame": frame,
         "versions": versions(),
         "seconds": round(seconds, 3),

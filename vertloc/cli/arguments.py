@@ -90,6 +90,12 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         help="frame of the points in the .lml files: index times spacing as in the database (local, the default), or"
         " LPS mm with origin and direction (world)",
     )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="a file with a section 'prediction'; what it leaves out stays as stored in the model",
+    )
     parser.add_argument("--preview", action="store_true", help="also write a picture per scan, <scan>.png")
     parser.add_argument("--resume", action="store_true", help="leave scans alone whose .lml is already there")
     _add_running(parser)

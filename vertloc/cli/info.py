@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import asdict
 
 import yaml
 
@@ -23,10 +24,16 @@ def run(args: Namespace) -> int:
         print(_forest_line("centre forest", model.centre_forest))
     if model.naming_forest is not None:
         print(_forest_line("naming forest", model.naming_forest))
-    print("settings:")
-    text: str = yaml.safe_dump(model.config.as_dict(), sort_keys=False)
-    print("".join(f"  {line}\n" for line in text.splitlines()), end="")
+    print("applied with:")
+    settings = {"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)}
+    _print_indented(yaml.safe_dump(settings, sort_keys=False))
+    print("trained with:")
+    _print_indented(seen.configuration)
     return 0
+
+
+def _print_indented(text: str) -> None:
+    print("".join(f"  {line}\n" for line in text.splitlines()), end="")
 
 
 def _forest_line(name: str, forest: FlatForest) -> str:

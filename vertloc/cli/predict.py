@@ -6,6 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +35,12 @@ def run(args: Namespace) -> int:
         first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
         from vertloc.batch.manifest import write_manifest
         from vertloc.batch.predicting import predict_cases
+        from vertloc.config import read_prediction_settings
         from vertloc.model import model_of
 
         model = model_of(stored.result())
+        if args.config is not None:
+            model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
     with progress_bar(args, len(cases), "scan") as step:
         results = predict_cases(

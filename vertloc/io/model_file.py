@@ -27,7 +27,7 @@ from vertloc.errors import ModelError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.vertebrae import VERTEBRAE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEADER = "header.json"
 _MOST_HEADER_BYTES = 4_000_000
 _FOREST_ARRAYS = ("roots", "children", "features", "thresholds", "leaf_values", "offset_mm", "size_mm")
@@ -50,7 +50,7 @@ _NPY_HEADER = re.compile(
 class StoredModel:
     """What a model file holds, undamaged, but not yet known to make sense.
 
-    header : plain values; config, provenance : as they were given to `write_model_file`, from the header
+    header : plain values; its settings and provenance are as they were given to `write_model_file`
     arrays : those of the known names that are there
     """
 
@@ -60,14 +60,14 @@ class StoredModel:
 
 
 def write_model_file(
-    path: Path, config: Mapping[str, Any], provenance: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    path: Path, settings: Mapping[str, Any], provenance: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write a model file, under a temporary name first. The same content gives the same bytes."""
     header = {
         "format": "vertloc model",
         "format_version": FORMAT_VERSION,
         "labels": list(VERTEBRAE),
-        "config": config,
+        "settings": settings,
         "provenance": provenance,
         "sha256": {name: _checksum(array) for name, array in arrays.items()},
     }

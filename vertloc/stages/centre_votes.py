@@ -9,16 +9,18 @@ as in regression forests). The modes of the votes are sharp: a few millimetres, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.geometry import Points
 from vertloc.kernels.peaks import find_peaks, smooth_slices
 from vertloc.kernels.votes import climb_cells, collect_votes
-from vertloc.stages.context_features import ContextFeatureSettings, box_corners, make_integral_image
-from vertloc.stages.forest import FlatForest, tree_leaves
+from vertloc.settings import CHECKED, Share
+from vertloc.stages.forest import FlatForest, bind_forest
 from vertloc.stages.posterior import Posterior
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.workers import run_pieces
@@ -29,11 +31,10 @@ _SLICES_PER_PIECE = 16
 _VOTERS_PER_PIECE = 16384
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class CentreVoteSettings:
     """How votes are cast and counted.
 
-    use_votes : False leaves out the centre forest; candidates then come from the class densities alone
     smallest_probability : voxels less probable than this to be of any vertebra do not vote
     bandwidth_mm : standard deviation of the Gaussian whose modes are sought
     merge_mm : modes nearer to each other are one
@@ -41,23 +42,11 @@ class CentreVoteSettings:
     smallest_height : modes below this share of the scan's typical high mode are dropped
     """
 
-    use_votes: bool = True
-    smallest_probability: float = 0.15
-    bandwidth_mm: float = 2.0
-    merge_mm: float = 7.0
-    most_modes: int = 60
-    smallest_height: float = 0.03
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("smallest_probability", 0, 1),
-            ("bandwidth_mm", 0.5, 50),
-            ("merge_mm", 0, 50),
-            ("most_modes", 1, 1000),
-            ("smallest_height", 0, 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
+    smallest_probability: Share = 0.15
+    bandwidth_mm: Annotated[float, Field(ge=0.5, le=50)] = 2.0
+    merge_mm: Annotated[float, Field(ge=0, le=50)] = 7.0
+    most_modes: Annotated[int, Field(ge=1, le=1000)] = 60
+    smallest_height: Share = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +65,6 @@ def find_centres(
     volume: IsotropicVolume,
     posterior: Posterior,
     forest: FlatForest,
-    feature_settings: ContextFeatureSettings,
     settings: CentreVoteSettings,
     n_threads: int = 1,
 ) -> Centres:
@@ -88,7 +76,7 @@ def find_centres(
     points = volume.grid.to_world(index)
     low, shape = _cells_around(points)
     cells = np.zeros((*shape, 4))
-    leaves = _leaves_of_all_trees(volume, voxel, forest, feature_settings, n_threads)
+    leaves = _leaves_of_all_trees(volume, voxel, forest, n_threads)
     # Every thread fills slices of its own; around each part are about as many voters.
     n_parts = max(n_threads, 1)
     ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_parts) / n_parts) - low[2]) / _CELL_MM)
@@ -122,24 +110,19 @@ def _cells_around(points: Points) -> tuple[NDArray[np.float64], tuple[int, int, 
 
 
 def _leaves_of_all_trees(
-    volume: IsotropicVolume,
-    voxel: NDArray[np.integer[Any]],
-    forest: FlatForest,
-    feature_settings: ContextFeatureSettings,
-    n_threads: int,
+    volume: IsotropicVolume, voxel: NDArray[np.integer[Any]], forest: FlatForest, n_threads: int
 ) -> NDArray[np.int32]:
-    """Leaf rows of all voters in each tree, (trees, n); the integral image covers the voters' slices only."""
+    """Leaf rows of all voters in each tree, (trees, n); the forest is bound to the voters' slices only."""
     _, height, width = volume.voxels.shape
     z_first, z_last = int(voxel[0]) // (height * width), int(voxel[-1]) // (height * width)
-    image = make_integral_image(volume, feature_settings, z_first, z_last - z_first + 1)
-    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    bound = bind_forest(forest, volume, z_first, z_last - z_first + 1)
     out = np.empty((forest.n_trees, len(voxel)), np.int32)
 
     def fill(piece: int) -> None:
         here = slice(piece * _VOTERS_PER_PIECE, (piece + 1) * _VOTERS_PER_PIECE)
-        positions = image.positions_of(voxel[here], volume.voxels.shape)
+        positions = bound.positions(voxel[here])
         for tree in range(forest.n_trees):
-            out[tree, here] = tree_leaves(image, positions, forest, tree, corners, scales)
+            out[tree, here] = bound.leaves(positions, tree)
 
     run_pieces(fill, -(-len(voxel) // _VOTERS_PER_PIECE), n_threads)
     return out

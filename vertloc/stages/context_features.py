@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.kernels.boxes import box_features, box_means, box_offsets, difference_steps
 from vertloc.kernels.entries import padded_positions
 from vertloc.kernels.integral import integral_image
+from vertloc.settings import CHECKED, Share
 from vertloc.stages.preprocess import IsotropicVolume
 
 STEPS_PER_HU = 8
@@ -24,9 +27,37 @@ STEPS_PER_HU = 8
 
 OutsideRule = Literal["replicate", "constant"]
 """What lies outside the image: the nearest voxel of the image again, or one intensity."""
+Offset = Annotated[float, Field(ge=1, le=400)]
+Size = Annotated[float, Field(ge=0.5, le=200)]
+Intensity = Annotated[float, Field(ge=-4096, le=16384)]
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
+class FeatureRule:
+    """What the values of features rest on, beside the features themselves.
+
+    largest_offset_mm : no box centre lies further from the voxel than this, along each axis
+    largest_size_mm : no edge of a box is longer
+    outside : the rule for what lies outside the image
+    outside_hu : the intensity of the outside under the rule "constant"
+    """
+
+    largest_offset_mm: Offset = 90.0
+    largest_size_mm: Size = 40.0
+    outside: OutsideRule = "replicate"
+    outside_hu: Intensity = -1000.0
+
+    @property
+    def reach_mm(self) -> float:
+        """No box reaches further from its voxel than this."""
+        return self.largest_offset_mm + self.largest_size_mm / 2
+
+    def padding(self, spacing_mm: float) -> int:
+        """Voxels around a volume that its features can reach."""
+        return int(np.ceil(self.reach_mm / spacing_mm)) + 1
+
+
+@checked(frozen=True, config=CHECKED)
 class ContextFeatureSettings:
     """From which distribution features are drawn, and what lies outside the image.
 
@@ -36,47 +67,37 @@ class ContextFeatureSettings:
     boxes_per_feature : boxes drawn for each feature of a pool; below 2, features share them. Reading boxes is what
         training spends its time on
     single_share, local_share : share of features with box A only, and of box A minus the local value
-    outside : the rule for what lies outside
+    outside : what lies past the image's border: its nearest voxel again (replicate), or `outside_hu` (constant)
     outside_hu : the intensity of the outside under the rule "constant"
     """
 
-    largest_offset_mm: float = 90.0
-    near_share: float = 0.5
-    smallest_size_mm: float = 3.0
-    largest_size_mm: float = 40.0
-    boxes_per_feature: float = 0.5
-    single_share: float = 0.4
-    local_share: float = 0.2
+    largest_offset_mm: Offset = 90.0
+    near_share: Share = 0.5
+    smallest_size_mm: Size = 3.0
+    largest_size_mm: Size = 40.0
+    boxes_per_feature: Annotated[float, Field(ge=0.01, le=2)] = 0.5
+    single_share: Share = 0.4
+    local_share: Share = 0.2
     outside: OutsideRule = "replicate"
-    outside_hu: float = -1000.0
+    outside_hu: Intensity = -1000.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.largest_offset_mm <= 400:
-            raise ValueError(f"largest_offset_mm must lie within 1 and 400, got {self.largest_offset_mm}")
-        if not 0.5 <= self.smallest_size_mm <= self.largest_size_mm <= 200:
+        if not self.smallest_size_mm <= self.largest_size_mm:
             found = f"smallest_size_mm {self.smallest_size_mm}, largest_size_mm {self.largest_size_mm}"
-            raise ValueError(f"0.5 <= smallest_size_mm <= largest_size_mm <= 200 must hold, got {found}")
-        if not 0.01 <= self.boxes_per_feature <= 2:
-            raise ValueError(f"boxes_per_feature must lie within 0.01 and 2, got {self.boxes_per_feature}")
-        shares = (self.near_share, self.single_share, self.local_share, self.single_share + self.local_share)
-        if not all(0 <= share <= 1 for share in shares):
-            raise ValueError(
-                "near_share, single_share and local_share, and the sum of the last two, must lie within 0 and 1"
-            )
-        if self.outside not in ("replicate", "constant"):
-            raise ValueError(f"outside must be 'replicate' or 'constant', got {self.outside!r}")
-        if not -4096 <= self.outside_hu <= 16384:
-            raise ValueError(f"outside_hu must lie on the CT scale, -4096 to 16384, got {self.outside_hu}")
+            raise ValueError(f"smallest_size_mm <= largest_size_mm must hold, got {found}")
+        if self.single_share + self.local_share > 1:
+            found = f"single_share {self.single_share}, local_share {self.local_share}"
+            raise ValueError(f"single_share + local_share <= 1 must hold, got {found}")
 
     @property
-    def reach_mm(self) -> float:
-        """No box reaches further from its voxel than this."""
-        return self.largest_offset_mm + self.largest_size_mm / 2
+    def rule(self) -> FeatureRule:
+        """The part that prediction needs."""
+        return FeatureRule(self.largest_offset_mm, self.largest_size_mm, self.outside, self.outside_hu)
 
 
 @dataclass(frozen=True, eq=False)
 class FeaturePool:
-    """F features in millimetres.
+    """F features in millimetres, and the rule that their values rest on.
 
     offset_mm : (F, 2, 3) float32, (x, y, z) displacement of the centres of box A and box B
     size_mm : (F, 2, 3) float32, (x, y, z) edges; size 0 for B: there is no box B; a B of one voxel is the local value
@@ -84,6 +105,7 @@ class FeaturePool:
 
     offset_mm: NDArray[np.float32]
     size_mm: NDArray[np.float32]
+    rule: FeatureRule
 
     def __len__(self) -> int:
         return len(self.offset_mm)
@@ -97,7 +119,7 @@ class FeaturePool:
 
     def some(self, rows: NDArray[np.int64]) -> FeaturePool:
         """Return some of the features."""
-        return FeaturePool(self.offset_mm[rows], self.size_mm[rows])
+        return FeaturePool(self.offset_mm[rows], self.size_mm[rows], self.rule)
 
     def transformed(self, matrix: NDArray[np.float64]) -> FeaturePool:
         """Turn and scale the features, the boxes' sizes by the mean scale; boxes stay along the axes.
@@ -106,7 +128,7 @@ class FeaturePool:
         """
         scale = np.cbrt(abs(np.linalg.det(matrix)))
         offset = self.offset_mm.astype(np.float64) @ matrix.T
-        return FeaturePool(offset.astype(np.float32), (self.size_mm * scale).astype(np.float32))
+        return FeaturePool(offset.astype(np.float32), (self.size_mm * scale).astype(np.float32), self.rule)
 
 
 def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.Generator) -> FeaturePool:
@@ -126,7 +148,7 @@ def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.G
     # The smallest box anywhere is one voxel, so a vanishing size reads the voxel itself.
     size[is_local, 1] = 1e-3
     offset[is_single | is_local, 1] = 0
-    return FeaturePool(offset.astype(np.float32), size.astype(np.float32))
+    return FeaturePool(offset.astype(np.float32), size.astype(np.float32), settings.rule)
 
 
 def _draw_boxes(
@@ -142,8 +164,12 @@ def _draw_boxes(
 
 
 def join_pools(pools: list[FeaturePool]) -> FeaturePool:
-    """Put pools behind each other."""
-    return FeaturePool(np.concatenate([p.offset_mm for p in pools]), np.concatenate([p.size_mm for p in pools]))
+    """Put pools of one rule behind each other."""
+    rule = pools[0].rule
+    if any(pool.rule != rule for pool in pools):
+        raise ValueError("pools of different rules cannot be joined: their features would change their meaning")
+    offset_mm, size_mm = np.concatenate([p.offset_mm for p in pools]), np.concatenate([p.size_mm for p in pools])
+    return FeaturePool(offset_mm, size_mm, rule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,23 +198,18 @@ class IntegralImage:
 
 
 def make_integral_image(
-    volume: IsotropicVolume, settings: ContextFeatureSettings, z_first: int = 0, n_z: int | None = None
+    volume: IsotropicVolume, rule: FeatureRule, z_first: int = 0, n_z: int | None = None
 ) -> IntegralImage:
     """Sum the slices z_first .. z_first + n_z - 1 and everything around them that a feature can reach."""
-    pad = padding(settings, volume.spacing_mm)
+    pad = rule.padding(volume.spacing_mm)
     n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
     # Subtracting the outside intensity makes the outside count as zero.
-    outside = round(settings.outside_hu)
+    outside = round(rule.outside_hu)
     _, height, width = volume.voxels.shape
     # numpy asks the system for large pages, a kernel would not: the walk reads all over the image.
     sums = np.empty((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), np.int32)
-    integral_image(volume.voxels, z_first, pad, outside, settings.outside == "replicate", sums)
+    integral_image(volume.voxels, z_first, pad, outside, rule.outside == "replicate", sums)
     return IntegralImage(sums, pad, z_first)
-
-
-def padding(settings: ContextFeatureSettings, spacing_mm: float) -> int:
-    """Voxels around a volume that its features can reach."""
-    return int(np.ceil(settings.reach_mm / spacing_mm)) + 1
 
 
 def box_corners(

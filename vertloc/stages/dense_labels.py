@@ -13,35 +13,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid, Points
+from vertloc.settings import CHECKED
 from vertloc.vertebrae import BODY_DIAMETER_MM, RANK, VERTEBRAE
 
 BACKGROUND = 0
 N_CLASSES = len(VERTEBRAE) + 1
 """Class 0 is the background, class i + 1 the vertebra of rank i."""
 
+RadiusFactor = Annotated[float, Field(ge=0.1, le=5)]
+"""At how many body radii from its centroid a vertebra's label falls to one half."""
 
-@dataclass(frozen=True)
+
+@checked(frozen=True, config=CHECKED)
 class DenseLabelSettings:
     """How far a centroid's label reaches.
 
     radius_factor : phi falls to one half at this many body radii from the centroid
-    ghosts : how many unannotated vertebrae past each end are kept out of the background
+    unannotated_levels : how many unannotated vertebrae past each end of the chain are kept out of the background
     """
 
-    radius_factor: float = 1.0
-    ghosts: int = 2
-
-    def __post_init__(self) -> None:
-        if not 0.1 <= self.radius_factor <= 5:
-            raise ValueError(f"radius_factor must lie within 0.1 and 5, got {self.radius_factor}")
-        if not 0 <= self.ghosts <= 5:
-            raise ValueError(f"ghosts must lie within 0 and 5, got {self.ghosts}")
+    radius_factor: RadiusFactor = 1.0
+    unannotated_levels: Annotated[int, Field(ge=0, le=5)] = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,10 @@ def dense_labels(points_mm: Points, centroids: Centroids, settings: DenseLabelSe
             phi[:, RANK[label] + 1] = _phi(points_mm, centroid, label, settings)
     strongest = phi.max(axis=1, initial=0.0)
     phi[:, BACKGROUND] = 1 - strongest
-    ghost = np.zeros(len(points_mm), np.float32)
-    for label, centroid in _ghosts(centroids, settings):
-        np.maximum(ghost, _phi(points_mm, centroid, label, settings), out=ghost)
-    weight = 1 - phi[:, BACKGROUND] * ghost
+    hidden = np.zeros(len(points_mm), np.float32)
+    for label, centroid in _unannotated(centroids, settings):
+        np.maximum(hidden, _phi(points_mm, centroid, label, settings), out=hidden)
+    weight = 1 - phi[:, BACKGROUND] * hidden
     return DenseLabels(phi / phi.sum(axis=1, keepdims=True), weight)
 
 
@@ -91,24 +92,24 @@ def background_map(grid: Grid, centroids: Centroids, settings: DenseLabelSetting
 
     A Gaussian is the product of three, one along each axis. phi below `smallest` counts as zero.
     """
-    strongest, total, ghost = (np.zeros(grid.shape, np.float32) for _ in range(3))
+    strongest, total, hidden = (np.zeros(grid.shape, np.float32) for _ in range(3))
     for label, centroid in centroids:
         if label in RANK:
             window, phi = _phi_window(grid, centroid, label, settings, smallest)
             np.maximum(strongest[window], phi, out=strongest[window])
             total[window] += phi
-    for label, centroid in _ghosts(centroids, settings):
+    for label, centroid in _unannotated(centroids, settings):
         window, phi = _phi_window(grid, centroid, label, settings, smallest)
-        np.maximum(ghost[window], phi, out=ghost[window])
+        np.maximum(hidden[window], phi, out=hidden[window])
     background = 1 - strongest
-    return BackgroundMap(background / (background + total), 1 - background * ghost)
+    return BackgroundMap(background / (background + total), 1 - background * hidden)
 
 
 def _phi_window(
     grid: Grid, centroid_mm: Points, label: str, settings: DenseLabelSettings, smallest: float
 ) -> tuple[tuple[slice, ...], NDArray[np.float32]]:
     """Return the part of a grid where phi is at least `smallest`, and phi there."""
-    width = label_width_mm2(RANK[label], settings)
+    width = label_width_mm2(RANK[label], settings.radius_factor)
     centre = grid.to_index(centroid_mm)[0]
     spacing = np.array(grid.spacing_mm[::-1])
     reach = np.sqrt(width * -np.log(smallest)) / spacing
@@ -121,34 +122,34 @@ def _phi_window(
     return tuple(map(slice, low, end)), z[:, None, None] * y[:, None] * x
 
 
-def label_width_mm2(rank: int, settings: DenseLabelSettings) -> float:
+def label_width_mm2(rank: int, radius_factor: float) -> float:
     """Return h_v, mm^2: phi falls to one half at `radius_factor` body radii."""
-    return float((settings.radius_factor * BODY_DIAMETER_MM[VERTEBRAE[rank]] / 2) ** 2 / np.log(2))
+    return float((radius_factor * BODY_DIAMETER_MM[VERTEBRAE[rank]] / 2) ** 2 / np.log(2))
 
 
 def _phi(points_mm: Points, centroid_mm: Points, label: str, settings: DenseLabelSettings) -> NDArray[np.float32]:
     squared = ((points_mm - centroid_mm) ** 2).sum(axis=1)
-    phi: NDArray[np.float32] = np.exp(-squared / label_width_mm2(RANK[label], settings)).astype(np.float32)
-    return phi
+    width = label_width_mm2(RANK[label], settings.radius_factor)
+    return np.asarray(np.exp(-squared / width), dtype=np.float32)
 
 
 def expected_unannotated(centroids: Centroids, settings: DenseLabelSettings) -> Points:
     """Where vertebrae must be that nobody annotated: (n, 3) mm, in the frame of `centroids`."""
-    return np.array([point for _, point in _ghosts(centroids, settings)], dtype=np.float64).reshape(-1, 3)
+    return np.array([point for _, point in _unannotated(centroids, settings)], dtype=np.float64).reshape(-1, 3)
 
 
-def _ghosts(centroids: Centroids, settings: DenseLabelSettings) -> list[tuple[str, Points]]:
+def _unannotated(centroids: Centroids, settings: DenseLabelSettings) -> list[tuple[str, Points]]:
     """List expected centroids of vertebrae that nobody annotated: variants, gaps, and the chain's continuation."""
-    ghosts = [("L5" if label == "L6" else "T12", point) for label, point in centroids if label not in RANK]
+    expected = [("L5" if label == "L6" else "T12", point) for label, point in centroids if label not in RANK]
     known = [(RANK[label], point) for label, point in centroids if label in RANK]
     for (upper, above), (lower, below) in pairwise(known):
         for rank in range(upper + 1, lower):
             share = (rank - upper) / (lower - upper)
-            ghosts.append((VERTEBRAE[rank], above + share * (below - above)))
+            expected.append((VERTEBRAE[rank], above + share * (below - above)))
     if len(known) >= 2:
-        ghosts += _continued(known[0], known[1], settings.ghosts)
-        ghosts += _continued(known[-1], known[-2], settings.ghosts)
-    return ghosts
+        expected += _continued(known[0], known[1], settings.unannotated_levels)
+        expected += _continued(known[-1], known[-2], settings.unannotated_levels)
+    return expected
 
 
 def _continued(last: tuple[int, Points], before: tuple[int, Points], count: int) -> list[tuple[str, Points]]:

@@ -1,16 +1,21 @@
-"""The forest as flat arrays: grown, or copied from scikit-learn's trees, joined, and applied by our own walk."""
+"""The forest as flat arrays: grown, or copied from scikit-learn's trees, joined, bound to a volume and walked down.
+
+A forest carries the pool of its features, and a pool the rule that their values rest on: nothing has to be passed
+beside it, and nothing can be paired wrongly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.walk import add_trees, find_leaves
-from vertloc.stages.context_features import FeaturePool, IntegralImage, join_pools
+from vertloc.stages.context_features import FeaturePool, IntegralImage, box_corners, join_pools, make_integral_image
+from vertloc.stages.preprocess import IsotropicVolume
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,58 +96,78 @@ def join_forests(forests: Sequence[FlatForest]) -> FlatForest:
     )
 
 
-def tree_leaves(
-    image: IntegralImage,
-    positions: NDArray[np.uint64],
-    forest: FlatForest,
-    tree: int,
-    corners: NDArray[np.integer[Any]],
-    scales: NDArray[np.float32],
-) -> NDArray[np.int32]:
-    """Find the leaf row that each position reaches in one tree: (n,) int32.
+@dataclass(frozen=True, eq=False)
+class BoundForest:
+    """A forest on a volume, or on some of its slices: what it answers at voxels.
 
-    corners, scales : the forest's pool on this image, from `box_corners`
+    corners, scales : the pool's features on this image, from `box_corners`
     """
-    leaves = np.empty(len(positions), np.int32)
-    find_leaves(
-        image.sums.reshape(-1),
-        positions,
-        forest.roots[tree],
-        forest.children,
-        forest.features,
-        forest.thresholds,
-        corners,
-        scales,
-        leaves,
-    )
-    return leaves
+
+    forest: FlatForest
+    volume: IsotropicVolume
+    image: IntegralImage
+    corners: NDArray[np.integer[Any]]
+    scales: NDArray[np.float32]
+
+    def turned(self, frame: NDArray[np.float64]) -> BoundForest:
+        """Return the same forest on the same image with its features turned and scaled.
+
+        frame : (3, 3) for `FeaturePool.transformed`
+        """
+        corners, scales = box_corners(self.forest.pool.transformed(frame), self.volume.spacing_mm, self.image)
+        return replace(self, corners=corners, scales=scales)
+
+    def positions(self, voxels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+        """Where flat voxels of the volume lie in the image: (n,) for `sums` and `leaves`.
+
+        They must lie in the slices that the forest is bound to.
+        """
+        return self.image.positions_of(voxels, self.volume.voxels.shape)
+
+    def leaves(self, positions: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
+        """Find the leaf row that each position reaches in one tree: (n,) int32."""
+        forest = self.forest
+        leaves = np.empty(len(positions), np.int32)
+        find_leaves(
+            self.image.sums.reshape(-1),
+            positions,
+            forest.roots[tree],
+            forest.children,
+            forest.features,
+            forest.thresholds,
+            self.corners,
+            self.scales,
+            leaves,
+        )
+        return leaves
+
+    def sums(
+        self, positions: NDArray[np.uint64], trees: range | None = None, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Sum the leaf values of all trees, or of some, at some positions, in tree order: (n, K), the leaves' dtype.
+
+        trees : successive; out : sums to add to, instead of zeros
+        """
+        forest = self.forest
+        if out is None:
+            out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
+        add_trees(
+            self.image.sums.reshape(-1),
+            positions,
+            forest.roots if trees is None else forest.roots[trees.start : trees.stop],
+            forest.children,
+            forest.features,
+            forest.thresholds,
+            self.corners,
+            self.scales,
+            forest.leaf_values,
+            out,
+        )
+        return out
 
 
-def forest_sums(
-    image: IntegralImage,
-    positions: NDArray[np.uint64],
-    forest: FlatForest,
-    corners: NDArray[np.integer[Any]],
-    scales: NDArray[np.float32],
-    trees: range | None = None,
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """Sum the leaf values of all trees, or of some, at some positions, in tree order: (n, K), the leaves' dtype.
-
-    trees : successive; out : sums to add to, instead of zeros
-    """
-    if out is None:
-        out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
-    add_trees(
-        image.sums.reshape(-1),
-        positions,
-        forest.roots if trees is None else forest.roots[trees.start : trees.stop],
-        forest.children,
-        forest.features,
-        forest.thresholds,
-        corners,
-        scales,
-        forest.leaf_values,
-        out,
-    )
-    return out
+def bind_forest(forest: FlatForest, volume: IsotropicVolume, z_first: int = 0, n_z: int | None = None) -> BoundForest:
+    """Bind a forest to the slices z_first .. z_first + n_z - 1 of a volume, by default to all of them."""
+    image = make_integral_image(volume, forest.pool.rule, z_first, n_z)
+    corners, scales = box_corners(forest.pool, volume.spacing_mm, image)
+    return BoundForest(forest, volume, image, corners, scales)

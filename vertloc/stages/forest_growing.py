@@ -1,13 +1,15 @@
-"""Labelled samples -> a forest, a tree at a time.
+"""Views of training scans -> a forest, a tree at a time; one way for all forests.
 
-By default every tree has its own pool of context features and its own patients, which makes the trees differ at bounded
-memory: only the feature columns of the trees that grow at the same time exist, 2 bytes a sample and feature, and a tree
-has at most `samples_per_tree` samples.
+A forest is planned by what its trees learn (`TreeMaker`), from which features, and how they grow. Every tree sees
+samples of its own share of the patients. Its features are its own, which makes trees differ at bounded memory: only the
+columns of the trees that grow at the same time exist, 2 bytes a sample and feature. Or they are drawn from one shared
+pool that is evaluated once at all samples, which is worth while where a sample's features are dear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,8 @@ from vertloc.stages.context_features import (
     make_integral_image,
 )
 from vertloc.stages.forest import FlatForest, join_forests
-from vertloc.stages.sampling import CentreSamples, Samples, TrainingScan
-from vertloc.stages.tree_growing import ForestSettings, grow_centre_tree, grow_classification_tree
+from vertloc.stages.sampling import TrainingView
+from vertloc.stages.tree_growing import ForestSettings
 from vertloc.workers import run_pieces
 
 TreeMaker = Callable[
@@ -30,134 +32,141 @@ TreeMaker = Callable[
 ]
 """From (F, n) feature columns, (n, K) targets, the pool, the settings and a generator to one tree."""
 
-FeatureSource = Callable[[NDArray[np.int64], np.random.Generator], tuple[FeaturePool, NDArray[np.int16]]]
-"""From the rows of a tree's samples and its generator to its pool and the (F, n) feature columns."""
 
+@dataclass(frozen=True)
+class ForestPlan:
+    """What kind of forest is to grow.
 
-def grow_classification_forest(
-    scans: Sequence[TrainingScan],
-    samples: Sequence[Samples],
-    weights: NDArray[np.float64],
-    feature_settings: ContextFeatureSettings,
-    settings: ForestSettings,
-    seed: np.random.SeedSequence,
-    n_threads: int = 1,
-    on_tree: Callable[[], None] | None = None,
-) -> FlatForest:
-    """Grow a forest that tells which vertebra a voxel belongs to; leaves are (27,) class distributions.
-
-    samples : one per scan; weights : (27,) from `class_weights`; on_tree : called after each tree
+    make_tree : `grow_classification_tree` or `grow_centre_tree`
+    pool_seed : of a shared pool; tree_seeds : one a tree
     """
-    targets = [part.labels.probability * part.labels.weight[:, None] * weights.astype(np.float32) for part in samples]
-    indices = [part.index for part in samples]
-    return _grow(
-        grow_classification_tree, scans, indices, targets, feature_settings, settings, seed, n_threads, on_tree
-    )
+
+    make_tree: TreeMaker
+    features: ContextFeatureSettings
+    settings: ForestSettings
+    pool_seed: np.random.SeedSequence
+    tree_seeds: Sequence[np.random.SeedSequence]
 
 
-def grow_centre_forest(
-    scans: Sequence[TrainingScan],
-    samples: Sequence[CentreSamples],
-    feature_settings: ContextFeatureSettings,
-    settings: ForestSettings,
-    seed: np.random.SeedSequence,
-    n_threads: int = 1,
-    on_tree: Callable[[], None] | None = None,
-) -> FlatForest:
-    """Grow a forest that tells where the nearest centroid is; leaves are (4,): mean displacement (x, y, z) mm, weight.
+@dataclass(frozen=True, eq=False)
+class _TreeData:
+    """What one tree is grown on.
 
-    The weight of a leaf's vote is (1 + mean squared deviation per axis of its samples / (2 mm)^2)^-2: unsure leaves
-    point between two vertebrae, and would join their modes.
+    rows : (n,) of all samples; columns : (F, n) int16; features : (F,) rows of the shared pool, if there is one
     """
-    indices = [part.index for part in samples]
-    targets = [part.displacement_mm for part in samples]
-    return _grow(grow_centre_tree, scans, indices, targets, feature_settings, settings, seed, n_threads, on_tree)
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int16]
+    pool: FeaturePool
+    features: NDArray[np.int64] | None = None
 
 
-def _grow(
-    make: TreeMaker,
-    scans: Sequence[TrainingScan],
-    indices: Sequence[NDArray[np.int64]],
-    targets: Sequence[NDArray[np.float32]],
-    feature_settings: ContextFeatureSettings,
-    settings: ForestSettings,
-    seed: np.random.SeedSequence,
-    n_threads: int,
-    on_tree: Callable[[], None] | None,
+def grow_forest(
+    views: Sequence[TrainingView], plan: ForestPlan, n_threads: int = 1, on_tree: Callable[[], None] = lambda: None
 ) -> FlatForest:
-    """Grow all trees, each from its own child of `seed`: the forest does not depend on the number of threads.
+    """Grow all trees, each from its own seed: the forest does not depend on the number of threads.
 
-    Raises TrainingError if no scan has any sample.
+    on_tree : called after each tree
+    Raises TrainingError if no view has any sample.
     """
-    if not any(len(index) for index in indices):
-        raise TrainingError(f"none of the {len(scans)} training scans has a voxel to learn from")
-    pool_seed, *seeds = seed.spawn(settings.n_trees + 1)
-    all_targets = np.concatenate(targets)
-    features_of = _feature_source(scans, indices, feature_settings, settings, pool_seed, n_threads)
+    if not any(len(view.index) for view in views):
+        raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
+    targets = np.concatenate([view.targets for view in views])
+    shared = None
+    if plan.settings.shared_features:
+        rng = np.random.default_rng(plan.pool_seed)
+        shared = draw_feature_pool(plan.settings.shared_features, plan.features, rng)
+        everything = _columns(views, np.arange(len(targets)), shared, n_threads)
 
     def grow(tree: int) -> FlatForest:
-        rng = np.random.default_rng(seeds[tree])
-        rows = samples_of_some_patients(scans, indices, settings, rng)
-        pool, columns = features_of(rows, rng)
-        grown = make(columns, all_targets[rows], pool, settings, rng)
-        if on_tree is not None:
-            on_tree()
+        rng = np.random.default_rng(plan.tree_seeds[tree])
+        if shared is None:
+            data = _own_features(views, plan, rng)
+        else:
+            data = _some_shared_features(views, plan.settings, shared, everything, rng)
+        grown = plan.make_tree(data.columns, targets[data.rows], data.pool, plan.settings, rng)
+        if shared is not None and data.features is not None:
+            grown = grown.with_features(data.features[grown.features].astype(np.int32), shared)
+        on_tree()
         return grown
 
-    return join_forests(run_pieces(grow, settings.n_trees, n_threads))
+    return join_forests(run_pieces(grow, plan.settings.n_trees, n_threads))
 
 
 def samples_of_some_patients(
-    scans: Sequence[TrainingScan], samples: Sequence[Sized], settings: ForestSettings, rng: np.random.Generator
+    views: Sequence[TrainingView], settings: ForestSettings, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Choose a share of the patients that have samples, at least one, and some or all samples of all their scans.
+    """Choose a share of the patients that have samples, at least one, and some or all samples of all their views.
 
-    returns : ascending rows of the samples of all scans behind each other, (n,) int64
+    returns : ascending rows of the samples of all views behind each other, (n,) int64
     """
-    patients = sorted({scan.patient for scan, own in zip(scans, samples, strict=True) if len(own)})
+    patients = sorted({view.patient for view in views if len(view.index)})
     n_chosen = max(1, round(settings.patient_share * len(patients)))
     chosen = {patients[i] for i in rng.choice(len(patients), n_chosen, replace=False)}
-    is_chosen = np.array([scan.patient in chosen for scan in scans])
-    rows = np.flatnonzero(np.repeat(is_chosen, [len(own) for own in samples]))
+    is_chosen = np.array([view.patient in chosen for view in views])
+    rows = np.flatnonzero(np.repeat(is_chosen, [len(view.index) for view in views]))
     if len(rows) > settings.samples_per_tree:
         rows = np.sort(rng.choice(rows, settings.samples_per_tree, replace=False))
     return rows
 
 
-def _feature_source(
-    scans: Sequence[TrainingScan],
-    indices: Sequence[NDArray[np.int64]],
-    feature_settings: ContextFeatureSettings,
+def _own_features(views: Sequence[TrainingView], plan: ForestPlan, rng: np.random.Generator) -> _TreeData:
+    rows = samples_of_some_patients(views, plan.settings, rng)
+    pool = draw_feature_pool(plan.settings.features_per_tree, plan.features, rng)
+    return _TreeData(rows, _columns(views, rows, pool, 1), pool)
+
+
+def _some_shared_features(
+    views: Sequence[TrainingView],
     settings: ForestSettings,
-    pool_seed: np.random.SeedSequence,
-    n_threads: int,
-) -> FeatureSource:
-    """Return what gives a tree its pool and its feature columns; a shared pool is evaluated here, once."""
-    first = np.cumsum([0, *(len(index) for index in indices)])
+    shared: FeaturePool,
+    everything: NDArray[np.int16],
+    rng: np.random.Generator,
+) -> _TreeData:
+    """Let a tree choose from a shared pool, or use all of it if it is no larger than what a tree wants.
 
-    def columns_of(rows: NDArray[np.int64], pool: FeaturePool, n_threads: int) -> NDArray[np.int16]:
-        columns = np.empty((len(pool), len(rows)), np.int16)
-        ends = np.searchsorted(rows, first)
+    everything : (F, n) int16, the columns of the whole pool at all samples
+    """
+    if settings.features_per_tree >= len(shared):
+        rows = samples_of_some_patients(views, settings, rng)
+        columns = everything if len(rows) == everything.shape[1] else everything[:, rows]
+        return _TreeData(rows, columns, shared)
+    features = rng.choice(len(shared), settings.features_per_tree, replace=False)
+    rows = samples_of_some_patients(views, settings, rng)
+    columns = everything[features] if len(rows) == everything.shape[1] else everything[np.ix_(features, rows)]
+    return _TreeData(rows, columns, shared.some(features), features)
 
-        def fill(i: int) -> None:
-            begin, end = ends[i], ends[i + 1]
-            if begin < end:
-                index = indices[i][rows[begin:end] - first[i]]
-                image = make_integral_image(scans[i].volume, feature_settings)
-                positions = image.positions(*index.T)
-                fill_feature_columns(image, positions, pool, scans[i].volume.spacing_mm, columns[:, begin:end])
 
-        run_pieces(fill, len(scans), n_threads)
-        return columns
+def _columns(
+    views: Sequence[TrainingView], rows: NDArray[np.int64], pool: FeaturePool, n_threads: int
+) -> NDArray[np.int16]:
+    """Evaluate a pool at some samples: (F, n) int16.
 
-    n_features = settings.features_per_tree
-    if settings.pool == "shared":
-        shared = draw_feature_pool(n_features, feature_settings, np.random.default_rng(pool_seed))
-        everything = columns_of(np.arange(first[-1]), shared, n_threads)
-        return lambda rows, _: (shared, everything if len(rows) == first[-1] else everything[:, rows])
+    rows : ascending, of the samples of all views behind each other
+    """
+    first = np.cumsum([0, *(len(view.index) for view in views)])
+    ends = np.searchsorted(rows, first)
+    columns = np.empty((len(pool), len(rows)), np.int16)
 
-    def own_pool(rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[FeaturePool, NDArray[np.int16]]:
-        pool = draw_feature_pool(n_features, feature_settings, rng)
-        return pool, columns_of(rows, pool, 1)
+    def fill(i: int) -> None:
+        here = slice(ends[i], ends[i + 1])
+        if here.start < here.stop:
+            _fill_view_columns(views[i], rows[here] - first[i], pool, columns[:, here])
 
-    return own_pool
+    run_pieces(fill, len(views), n_threads)
+    return columns
+
+
+def _fill_view_columns(view: TrainingView, rows: NDArray[np.int64], pool: FeaturePool, out: NDArray[np.int16]) -> None:
+    """Fill `out`, (F, n), with the features of some samples of a view, each in its own frame."""
+    image = make_integral_image(view.volume, pool.rule)
+    positions = image.positions(*view.index[rows].T)
+    if view.frame is None or view.frames is None:
+        fill_feature_columns(image, positions, pool, view.volume.spacing_mm, out)
+        return
+    frame = view.frame[rows]
+    for k in np.unique(frame):
+        here = np.flatnonzero(frame == k)
+        own = np.empty((len(pool), len(here)), np.int16)
+        fill_feature_columns(image, positions[here], pool, view.volume.spacing_mm, own, view.frames[k])
+        out[:, here] = own

@@ -7,24 +7,30 @@ what is no centre.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.geometry import Grid, Points
-from vertloc.stages.dense_labels import BACKGROUND
+from vertloc.settings import CHECKED, Share
+from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.preprocess import IsotropicVolume
-from vertloc.stages.sampling import TrainingScan
+from vertloc.stages.sampling import TrainingScan, TrainingView, generators
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import rotation, spine_frames
 from vertloc.vertebrae import RANK
+from vertloc.workers import run_pieces
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0])
 _TRIES_PER_NEGATIVE = 30
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class NamingSampleSettings:
     """What the naming forest is taught with.
 
@@ -33,30 +39,23 @@ class NamingSampleSettings:
     negatives_per_view : samples that are no centre
     negative_from_mm, negative_near_mm : those keep this distance from every centroid; two thirds lie this near to one
     tilt_degrees, scale_deviation : standard deviation of the frames' errors
+    balance : 0 keeps the frequencies of the vertebrae in the training scans, 1 gives all the same weight
     """
 
-    views_per_scan: int = 3
-    samples_per_vertebra: int = 8
-    scatter_mm: float = 2.0
-    negatives_per_view: int = 21
-    negative_from_mm: float = 6.0
-    negative_near_mm: float = 16.0
-    tilt_degrees: float = 4.0
-    scale_deviation: float = 0.04
+    views_per_scan: Annotated[int, Field(ge=1, le=100)] = 3
+    samples_per_vertebra: Annotated[int, Field(ge=1, le=1000)] = 8
+    scatter_mm: Annotated[float, Field(ge=0, le=20)] = 2.0
+    negatives_per_view: Annotated[int, Field(ge=0, le=1000)] = 21
+    negative_from_mm: Annotated[float, Field(ge=0, le=100)] = 6.0
+    negative_near_mm: Annotated[float, Field(ge=0, le=100)] = 16.0
+    tilt_degrees: Annotated[float, Field(ge=0, le=45)] = 4.0
+    scale_deviation: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    balance: Share = 0.5
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("views_per_scan", 1, 100),
-            ("samples_per_vertebra", 1, 1000),
-            ("scatter_mm", 0, 20),
-            ("negatives_per_view", 0, 1000),
-            ("negative_near_mm", 0, 100),
-            ("negative_from_mm", 0, self.negative_near_mm),
-            ("tilt_degrees", 0, 45),
-            ("scale_deviation", 0, 0.5),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
+        if not self.negative_from_mm <= self.negative_near_mm:
+            found = f"negative_from_mm {self.negative_from_mm}, negative_near_mm {self.negative_near_mm}"
+            raise ValueError(f"negative_from_mm <= negative_near_mm must hold, got {found}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +71,34 @@ class NamingView:
     classes: NDArray[np.uint8]
     frame: NDArray[np.int64]
     frames: NDArray[np.float64]
+
+
+def naming_views(
+    scans: Sequence[TrainingScan],
+    shape: ShapeModel,
+    settings: NamingSampleSettings,
+    seed: np.random.SeedSequence,
+    n_threads: int = 1,
+) -> list[TrainingView]:
+    """Draw what teaches the naming forest; targets are (n, 27) class masses, balanced over all views."""
+    rngs = generators(seed, len(scans))
+    drawn = run_pieces(lambda i: draw_naming_views(scans[i], shape, settings, rngs[i]), len(scans), n_threads)
+    classes = [view.classes for views in drawn for view in views]
+    weights = _class_weights(np.concatenate([np.empty(0, np.uint8), *classes]), settings.balance)
+    mass = np.eye(N_CLASSES, dtype=np.float32) * weights
+    return [
+        TrainingView(view.volume, scan.patient, view.index, mass[view.classes], view.frame, view.frames)
+        for scan, views in zip(scans, drawn, strict=True)
+        for view in views
+    ]
+
+
+def _class_weights(classes: NDArray[np.uint8], balance: float) -> NDArray[np.float32]:
+    """Weight of each class: its frequency to the power of minus `balance`."""
+    share = np.bincount(classes, minlength=N_CLASSES) / max(len(classes), 1)
+    weights = np.zeros(N_CLASSES)
+    weights[share > 0] = share[share > 0] ** -balance
+    return weights.astype(np.float32)
 
 
 def draw_naming_views(

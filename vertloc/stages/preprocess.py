@@ -8,15 +8,18 @@ where the input is coarser than the output. Past the outermost voxel centres the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 from scipy import ndimage
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
 from vertloc.kernels.resample import resample_slices
+from vertloc.settings import CHECKED
 from vertloc.volume import Volume
 from vertloc.workers import run_pieces
 
@@ -26,7 +29,7 @@ _SLICES_PER_PIECE = 4
 _LARGEST_IGNORED_TILT_DEGREES = 2.0
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class PreprocessSettings:
     """How scans are brought to the grid the forest works on.
 
@@ -34,17 +37,13 @@ class PreprocessSettings:
     lowest_hu, highest_hu : intensities are clipped to this range before averaging
     """
 
-    spacing_mm: float = 3.0
-    lowest_hu: float = -1000.0
-    highest_hu: float = 1500.0
+    spacing_mm: Annotated[float, Field(ge=0.5, le=20)] = 3.0
+    lowest_hu: Annotated[float, Field(ge=-4096, le=16384)] = -1000.0
+    highest_hu: Annotated[float, Field(ge=-4096, le=16384)] = 1500.0
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.spacing_mm <= 20:
-            raise ValueError(f"spacing_mm must lie within 0.5 and 20, got {self.spacing_mm}")
-        if not -4096 <= self.lowest_hu < self.highest_hu <= 16384:
-            raise ValueError(
-                f"lowest_hu {self.lowest_hu} must lie below highest_hu {self.highest_hu}, both on the CT scale"
-            )
+        if not self.lowest_hu < self.highest_hu:
+            raise ValueError(f"lowest_hu {self.lowest_hu} must lie below highest_hu {self.highest_hu}")
 
 
 @dataclass(frozen=True, eq=False)

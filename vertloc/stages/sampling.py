@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid, Points
+from vertloc.settings import CHECKED, Share
 from vertloc.stages.dense_labels import (
     BACKGROUND,
     N_CLASSES,
@@ -24,38 +28,36 @@ from vertloc.stages.dense_labels import (
     expected_unannotated,
 )
 from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.workers import run_pieces
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class SamplingSettings:
     """Which voxels of a training scan are shown to a tree.
 
     foreground_per_scan, background_per_scan : at most this many voxels of each kind
     foreground_from : a voxel is foreground if its background probability is at most 1 minus this
-    centres_per_scan, centre_reach_mm : at most this many voxels teach where the nearest centroid is, from this near
     balance : 0 keeps the frequencies of the vertebrae, 1 gives all vertebrae the same total weight
     background_weight : total weight of the background against that of all vertebrae together
     """
 
-    foreground_per_scan: int = 3000
-    background_per_scan: int = 1500
-    foreground_from: float = 0.2
-    centres_per_scan: int = 3000
-    centre_reach_mm: float = 18.0
-    balance: float = 0.7
-    background_weight: float = 0.6
+    foreground_per_scan: Annotated[int, Field(ge=1, le=100_000_000)] = 3000
+    background_per_scan: Annotated[int, Field(ge=1, le=100_000_000)] = 1500
+    foreground_from: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    balance: Share = 0.7
+    background_weight: Annotated[float, Field(gt=0, le=100)] = 0.6
 
-    def __post_init__(self) -> None:
-        if self.foreground_per_scan < 1 or self.background_per_scan < 1:
-            raise ValueError("foreground_per_scan and background_per_scan must be at least 1")
-        if self.centres_per_scan < 1 or not 1 <= self.centre_reach_mm <= 100:
-            raise ValueError("centres_per_scan must be at least 1 and centre_reach_mm lie within 1 and 100")
-        if not 0 < self.foreground_from < 1:
-            raise ValueError(f"foreground_from must lie between 0 and 1, got {self.foreground_from}")
-        if not 0 <= self.balance <= 1:
-            raise ValueError(f"balance must lie within 0 and 1, got {self.balance}")
-        if not 0 < self.background_weight <= 100:
-            raise ValueError(f"background_weight must lie within 0 and 100, got {self.background_weight}")
+
+@checked(frozen=True, config=CHECKED)
+class CentreSampleSettings:
+    """Which voxels of a training scan teach where the nearest centroid is.
+
+    per_scan : at most this many voxels
+    reach_mm : none is farther from its centroid than this: about the radius of a lumbar body
+    """
+
+    per_scan: Annotated[int, Field(ge=1, le=100_000_000)] = 3000
+    reach_mm: Annotated[float, Field(ge=1, le=100)] = 18.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,67 @@ class TrainingScan:
     centroids: Centroids
     patient: str
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingView:
+    """Sample voxels of one view of a training scan, and what a forest is to answer there.
+
+    A view is the scan itself, or a part or another version of it.
+    index : (n, 3) int64, (z, y, x) voxel of `volume`
+    targets : (n, K) float32, class masses or displacements; see `tree_growing`
+    frame : (n,) int64, row of `frames`; frames : (k, 3, 3) for `FeaturePool.transformed`; without them features are
+        measured in the patient's frame
+    """
+
+    volume: IsotropicVolume
+    patient: str
+    index: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    frame: NDArray[np.int64] | None = None
+    frames: NDArray[np.float64] | None = None
+
+
+def classification_views(
+    scans: Sequence[TrainingScan],
+    labels: DenseLabelSettings,
+    settings: SamplingSettings,
+    seed: np.random.SeedSequence,
+    n_threads: int = 1,
+) -> list[TrainingView]:
+    """Draw what teaches the classification forest; targets are (n, 27) class masses, balanced over all scans."""
+    rngs = generators(seed, len(scans))
+    samples = run_pieces(lambda i: draw_samples(scans[i], labels, settings, rngs[i]), len(scans), n_threads)
+    weights = class_weights(samples, settings).astype(np.float32)
+    return [
+        TrainingView(
+            scan.volume, scan.patient, own.index, own.labels.probability * own.labels.weight[:, None] * weights
+        )
+        for scan, own in zip(scans, samples, strict=True)
+    ]
+
+
+def centre_views(
+    scans: Sequence[TrainingScan],
+    labels: DenseLabelSettings,
+    settings: CentreSampleSettings,
+    seed: np.random.SeedSequence,
+    n_threads: int = 1,
+) -> list[TrainingView]:
+    """Draw what teaches the centre forest; targets are (n, 3) displacements, mm."""
+    rngs = generators(seed, len(scans))
+    samples = run_pieces(lambda i: draw_centre_samples(scans[i], labels, settings, rngs[i]), len(scans), n_threads)
+    return [
+        TrainingView(scan.volume, scan.patient, own.index, own.displacement_mm)
+        for scan, own in zip(scans, samples, strict=True)
+    ]
+
+
+def generators(seed: np.random.SeedSequence, n: int) -> list[np.random.Generator]:
+    """One generator a scan. A scan's samples do not depend on the other scans."""
+    return [
+        np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))) for i in range(n)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +176,16 @@ class CentreSamples:
 
 
 def draw_centre_samples(
-    scan: TrainingScan, label_settings: DenseLabelSettings, settings: SamplingSettings, rng: np.random.Generator
+    scan: TrainingScan, label_settings: DenseLabelSettings, settings: CentreSampleSettings, rng: np.random.Generator
 ) -> CentreSamples:
     """Draw voxels near annotated centroids, in the order of the array; none nearer to an unannotated vertebra."""
     grid = scan.volume.grid
-    index = _around(grid, scan.centroids.points_mm, settings.centre_reach_mm)
+    index = _around(grid, scan.centroids.points_mm, settings.reach_mm)
     points = grid.to_world(index)
     nearest, distance = _nearest(points, scan.centroids.points_mm)
-    _, ghost_distance = _nearest(points, expected_unannotated(scan.centroids, label_settings))
-    near = np.flatnonzero((distance <= settings.centre_reach_mm) & (distance < ghost_distance))
-    rows = np.sort(_at_most(near, settings.centres_per_scan, rng))
+    _, hidden_distance = _nearest(points, expected_unannotated(scan.centroids, label_settings))
+    near = np.flatnonzero((distance <= settings.reach_mm) & (distance < hidden_distance))
+    rows = np.sort(_at_most(near, settings.per_scan, rng))
     displacement = scan.centroids.points_mm[nearest[rows]] - points[rows]
     return CentreSamples(index[rows], displacement.astype(np.float32))
 

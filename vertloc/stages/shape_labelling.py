@@ -3,7 +3,7 @@
 A chain is a sequence of candidates with rising rank; it may start and end anywhere, and may leave out a vertebra. Its
 score is a sum over its members and links:
 
-    sum_members  evidence_weight * log(density / reference_density)
+    sum_members  evidence_weight * log odds of the candidate
   + sum_links    log N(displacement; mean, covariance of this pair) + link_bonus  - gap_cost * vertebrae left out
 
 The best chain is found by dynamic programming over candidates in rank order (Viterbi); the sums over all chains give
@@ -14,24 +14,26 @@ more than a sum of logarithms believes; for the confidence it counts only in par
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
+from vertloc.settings import CHECKED, Share
 from vertloc.stages.centroid_density import Candidates
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.vertebrae import RANK, VERTEBRAE
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class ShapeSettings:
     """How evidence and shape are weighed.
 
     use_chain : False takes every vertebra's best candidate on its own, for comparison
-    evidence_weight : what a unit of log density counts
-    reference_density : a candidate of this density (1 = ideal) counts as much as a missing vertebra
-    reference_probability : the same for candidates of the naming step, whose density is a probability
+    evidence_weight : what a unit of a candidate's log odds counts
     link_bonus : what a link of average shape earns; keeps chains together
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
@@ -40,28 +42,12 @@ class ShapeSettings:
     """
 
     use_chain: bool = True
-    evidence_weight: float = 1.0
-    reference_density: float = 0.08
-    reference_probability: float = 0.01
-    link_bonus: float = 10.0
-    gap_cost: float = 4.0
-    longest_gap: int = 1
-    confidence_weight: float = 0.5
-    smallest_confidence: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("evidence_weight", 0, 100),
-            ("reference_density", 1e-6, 1),
-            ("reference_probability", 1e-6, 1),
-            ("link_bonus", -100, 100),
-            ("gap_cost", 0, 100),
-            ("longest_gap", 0, 5),
-            ("confidence_weight", 0, 1),
-            ("smallest_confidence", 0, 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
+    evidence_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    link_bonus: Annotated[float, Field(ge=-100, le=100)] = 10.0
+    gap_cost: Annotated[float, Field(ge=0, le=100)] = 4.0
+    longest_gap: Annotated[int, Field(ge=0, le=5)] = 1
+    confidence_weight: Share = 0.5
+    smallest_confidence: Share = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +68,9 @@ class Labelling:
         return np.array([RANK[label] for label in self.centroids.labels], np.int64)
 
 
-def label_chain(
-    candidates: Candidates, shape: ShapeModel, settings: ShapeSettings, reference: float | None = None
-) -> Labelling:
-    """Choose the most plausible chain; empty if no candidate is worth a chain.
-
-    reference : density that counts as much as a missing vertebra; `settings.reference_density` if not given
-    """
-    reference = settings.reference_density if reference is None else reference
-    evidence = settings.evidence_weight * np.log(np.maximum(candidates.density, 1e-12) / reference)
+def label_chain(candidates: Candidates, shape: ShapeModel, settings: ShapeSettings) -> Labelling:
+    """Choose the most plausible chain; empty if no candidate is worth a chain."""
+    evidence = settings.evidence_weight * candidates.log_odds
     if not settings.use_chain:
         return _each_on_its_own(candidates, evidence)
     links = _link_scores(candidates, shape, settings)

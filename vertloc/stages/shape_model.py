@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
+from vertloc.settings import CHECKED, Share
 from vertloc.vertebrae import RANK, VERTEBRAE
 
 N_PAIRS = len(VERTEBRAE) - 1
@@ -26,26 +30,18 @@ _TYPICAL_MM = np.array(
 _PRIOR_SPREAD = np.array([0.22, 0.35, 0.18])
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class ShapeModelSettings:
     """How strongly pairs are blended.
 
-    neighbour_pairs : a neighbouring pair counts as much as this share of the pair's own samples
+    neighbour_share : a neighbouring pair counts as much as this share of the pair's own samples
     prior_pairs : the prior counts as much as this many samples
     smallest_deviation_mm : standard deviations are at least about this large
     """
 
-    neighbour_share: float = 0.3
-    prior_pairs: float = 3.0
-    smallest_deviation_mm: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.neighbour_share <= 1:
-            raise ValueError(f"neighbour_share must lie within 0 and 1, got {self.neighbour_share}")
-        if not 0.1 <= self.prior_pairs <= 1000:
-            raise ValueError(f"prior_pairs must lie within 0.1 and 1000, got {self.prior_pairs}")
-        if not 0.1 <= self.smallest_deviation_mm <= 50:
-            raise ValueError(f"smallest_deviation_mm must lie within 0.1 and 50, got {self.smallest_deviation_mm}")
+    neighbour_share: Share = 0.3
+    prior_pairs: Annotated[float, Field(ge=0.1, le=1000)] = 3.0
+    smallest_deviation_mm: Annotated[float, Field(ge=0.1, le=50)] = 2.0
 
 
 @dataclass(frozen=True, eq=False)

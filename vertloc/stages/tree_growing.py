@@ -11,19 +11,20 @@ which also grows trees with the best of all thresholds, and by the entropy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 
 from vertloc.kernels.grow import grow_tree
+from vertloc.settings import CHECKED
 from vertloc.stages.context_features import FeaturePool, thresholds_in_hu
 from vertloc.stages.dense_labels import N_CLASSES
 from vertloc.stages.forest import FlatForest, flatten_tree
 
 Thresholds = Literal["random", "best"]
-PoolRule = Literal["per_tree", "shared"]
 Grower = Literal["vertloc", "scikit-learn"]
 
 _SURE_DEVIATION_MM = 2.0
@@ -31,15 +32,16 @@ _LARGEST_SUM = 2**30
 """Targets are scaled to whole numbers whose sums stay below this."""
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class ForestSettings:
     """How the trees grow.
 
     n_trees : number of trees
     max_depth : deepest level of a leaf
     min_samples_leaf : fewest samples in a leaf
-    features_per_tree : size of a feature pool
-    pool : "per_tree" (every tree draws its own pool: variety at bounded memory) or "shared" (one pool for all trees)
+    features_per_tree : features that a tree has to choose from
+    shared_features : 0: every tree draws features of its own, which makes trees differ at bounded memory; else the size
+        of one pool, evaluated once, from which every tree draws its features
     features_per_node : how many of them compete at a node
     grower : "vertloc" or "scikit-learn"
     thresholds : "random" (one random threshold a feature, extremely randomised trees) or "best" (all thresholds), which
@@ -49,38 +51,23 @@ class ForestSettings:
         features_per_tree for each
     """
 
-    n_trees: int = 20
-    max_depth: int = 24
-    min_samples_leaf: int = 4
-    features_per_tree: int = 400
-    pool: PoolRule = "per_tree"
-    features_per_node: int = 60
+    n_trees: Annotated[int, Field(ge=1, le=10_000)] = 20
+    max_depth: Annotated[int, Field(ge=1, le=100)] = 24
+    min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] = 4
+    features_per_tree: Annotated[int, Field(ge=1, le=100_000)] = 400
+    shared_features: Annotated[int, Field(ge=0, le=100_000)] = 0
+    features_per_node: Annotated[int, Field(ge=1, le=100_000)] = 60
     grower: Grower = "vertloc"
     thresholds: Thresholds = "random"
-    patient_share: float = 0.75
-    samples_per_tree: int = 500_000
+    patient_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    samples_per_tree: Annotated[int, Field(ge=1, le=100_000_000)] = 500_000
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("n_trees", 1, 10_000),
-            ("max_depth", 1, 100),
-            ("min_samples_leaf", 1, 100_000),
-            ("features_per_tree", 1, 100_000),
-            ("features_per_node", 1, self.features_per_tree),
-            ("samples_per_tree", 1, 100_000_000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must lie within {low} and {high}, got {getattr(self, name)}")
-        if self.grower not in ("vertloc", "scikit-learn"):
-            raise ValueError(f"grower must be 'vertloc' or 'scikit-learn', got {self.grower!r}")
-        if self.thresholds not in ("random", "best"):
-            raise ValueError(f"thresholds must be 'random' or 'best', got {self.thresholds!r}")
+        if self.features_per_node > self.features_per_tree:
+            found = f"features_per_node {self.features_per_node}, features_per_tree {self.features_per_tree}"
+            raise ValueError(f"features_per_node <= features_per_tree must hold, got {found}")
         if self.thresholds == "best" and self.grower != "scikit-learn":
             raise ValueError(f"thresholds 'best' needs the grower 'scikit-learn', got {self.grower!r}")
-        if self.pool not in ("per_tree", "shared"):
-            raise ValueError(f"pool must be 'per_tree' or 'shared', got {self.pool!r}")
-        if not 0 < self.patient_share <= 1:
-            raise ValueError(f"patient_share must lie between 0 and 1, got {self.patient_share}")
 
 
 def grow_classification_tree(
@@ -92,7 +79,7 @@ def grow_classification_tree(
 ) -> FlatForest:
     """Grow one tree on soft labels.
 
-    columns : (F, n) int16, from `feature_columns`
+    columns : (F, n) int16, from `fill_feature_columns`
     mass : (n, 27) float32 class mass of each sample; its sum, above 0, is the sample's weight
     """
     # One label a sample, drawn in proportion to its mass; the tree's own draw adds variety.
@@ -103,7 +90,7 @@ def grow_classification_tree(
         from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
         kind = ExtraTreeClassifier if settings.thresholds == "random" else DecisionTreeClassifier
-        tree = kind(criterion="entropy", **_as_scikit_learn_says(settings, pool, rng))
+        tree = kind(criterion="entropy", **_scikit_learn_arguments(settings, pool, rng))
         flat, leaves = _fitted(tree, columns, pool, classes, sample_weight=weights)
     else:
         scaled = np.rint(weights.astype(np.float64) * (_LARGEST_SUM / weights.sum(dtype=np.float64)))
@@ -124,7 +111,7 @@ def grow_centre_tree(
         from sklearn.tree import DecisionTreeRegressor, ExtraTreeRegressor
 
         kind = ExtraTreeRegressor if settings.thresholds == "random" else DecisionTreeRegressor
-        tree = kind(**_as_scikit_learn_says(settings, pool, rng))
+        tree = kind(**_scikit_learn_arguments(settings, pool, rng))
         flat, leaves = _fitted(tree, columns, pool, displacement_mm)
     else:
         largest = max(float(np.abs(displacement_mm).max()), 1.0)
@@ -161,7 +148,7 @@ def _grown(
     return _flat(children, features, steps, pool), leaves
 
 
-def _as_scikit_learn_says(settings: ForestSettings, pool: FeaturePool, rng: np.random.Generator) -> dict[str, Any]:
+def _scikit_learn_arguments(settings: ForestSettings, pool: FeaturePool, rng: np.random.Generator) -> dict[str, Any]:
     return {
         "max_depth": settings.max_depth,
         "min_samples_leaf": settings.min_samples_leaf,

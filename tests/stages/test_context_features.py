@@ -99,7 +99,7 @@ def test_columns_hold_the_values_rounded_down_to_steps(share, frame):
     image = make_integral_image(volume, pool.rule)
     columns = np.empty((30, 40), np.int16)
     fill_feature_columns(image, image.positions(*index.T), pool, 3.0, columns[:, 7:32], frame)
-    values = values_at(volume, pool if frame is None else pool.transformed(frame), options, index).T
+    values = values_at(volume, pool if frame is None else pool.transformed(frame), index).T
     np.testing.assert_array_equal(columns[:, 7:32], np.clip(np.floor(values * STEPS_PER_HU), -32768, 32767))
     assert (columns[:, 7:32] == 32767).any()
 

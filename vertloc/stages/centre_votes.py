@@ -37,8 +37,8 @@ class CentreVoteSettings:
 
     smallest_probability : voxels less probable than this to be of any vertebra do not vote
     bandwidth_mm : standard deviation of the Gaussian whose modes are sought
-    merge_mm : modes nearer to each other are one
-    most_modes : at most this many modes of a scan
+    merge_mm : modes nearer to each other are one; cervical bodies are at least 12 mm apart
+    most_modes : at most this many modes of a scan; a whole spine has 26
     smallest_height : modes below this share of the scan's typical high mode are dropped
     """
 

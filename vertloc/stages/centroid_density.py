@@ -33,14 +33,14 @@ from vertloc.workers import run_pieces
 class DensitySettings:
     """How modes are sought.
 
-    bandwidth_mm : s, the standard deviation of the Gaussian
-    mass_power : a, above 1 trusts the sure voxels more
-    modes_per_vertebra : at most this many modes of each vertebra's own density
+    bandwidth_mm : s, the standard deviation of the Gaussian that collects a vertebra's voxels
+    mass_power : a, the power of a voxel's probability; above 1 trusts the sure voxels more
+    modes_per_vertebra : at most this many modes of each vertebra's own density; without votes only
     smallest_density : candidates below this density (1 = ideal) are dropped
     reference_density : a candidate of this density is worth as much as a missing vertebra: its log odds are 0
-    neighbours : candidates are also taken from the modes of this many vertebrae above and below
-    merge_mm : candidates nearer to each other are one
-    height_power : how much the height of a voted centre counts
+    neighbours : a vertebra may also sit at the modes of this many vertebrae above and below; without votes only
+    merge_mm : candidates nearer to each other are one; without votes only
+    height_power : power of a voted centre's height in its candidates' density
     """
 
     bandwidth_mm: Annotated[float, Field(ge=0.5, le=50)] = 5.0

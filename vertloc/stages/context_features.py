@@ -63,10 +63,12 @@ class ContextFeatureSettings:
 
     largest_offset_mm : a box centre lies within this distance of the voxel, along each axis
     near_share : share of boxes whose offset is drawn on a log scale, so that the neighbourhood is well covered
-    smallest_size_mm, largest_size_mm : edge of a box, log-uniform, each axis on its own
+    smallest_size_mm : shortest edge of a box; edges are log-uniform, each axis on its own
+    largest_size_mm : longest edge of a box
     boxes_per_feature : boxes drawn for each feature of a pool; below 2, features share them. Reading boxes is what
         training spends its time on
-    single_share, local_share : share of features with box A only, and of box A minus the local value
+    single_share : share of features that are one box: absolute Hounsfield units mean something
+    local_share : share of features that are a box minus the voxel's own value; the rest compares two boxes
     outside : what lies past the image's border: its nearest voxel again (replicate), or `outside_hu` (constant)
     outside_hu : the intensity of the outside under the rule "constant"
     """

@@ -37,7 +37,7 @@ RadiusFactor = Annotated[float, Field(ge=0.1, le=5)]
 class DenseLabelSettings:
     """How far a centroid's label reaches.
 
-    radius_factor : phi falls to one half at this many body radii from the centroid
+    radius_factor : a vertebra's label falls to one half at this many body radii from its centroid; 1: at the surface
     unannotated_levels : how many unannotated vertebrae past each end of the chain are kept out of the background
     """
 

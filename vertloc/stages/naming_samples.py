@@ -35,10 +35,13 @@ class NamingSampleSettings:
     """What the naming forest is taught with.
 
     views_per_scan : the first is the whole scan, the others are cropped from above and below
-    samples_per_vertebra, scatter_mm : samples of each centroid in a view, and the standard deviation of their scatter
-    negatives_per_view : samples that are no centre
-    negative_from_mm, negative_near_mm : those keep this distance from every centroid; two thirds lie this near to one
-    tilt_degrees, scale_deviation : standard deviation of the frames' errors
+    samples_per_vertebra : samples around each centroid in a view
+    scatter_mm : their standard deviation, about the error of a found centre
+    negatives_per_view : samples that are no centre, to learn to refuse
+    negative_from_mm : these keep this distance from every centroid; nearer is not wrong enough
+    negative_near_mm : two thirds of them lie this near to one: discs, halfway to the next body
+    tilt_degrees : standard deviation of the error of the spine's direction
+    scale_deviation : standard deviation of the error of the patient's size, as a share
     balance : 0 keeps the frequencies of the vertebrae in the training scans, 1 gives all the same weight
     """
 

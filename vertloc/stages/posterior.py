@@ -34,8 +34,8 @@ class PosteriorSettings:
     """What is kept of the posterior.
 
     smallest_probability : a vertebra's probability below this counts as zero
-    stop_after_trees, stop_background : after every so many trees, a voxel is background for good if the mean background
-        probability of the trees so far reaches this; with 0 trees, or above 1, all trees see all voxels
+    stop_after_trees : every so many trees, voxels that are surely background by now are left alone; 0: never
+    stop_background : mean background probability of the trees so far from which a voxel is; above 1: never
     """
 
     smallest_probability: Annotated[float, Field(ge=0, lt=1)] = 0.025

@@ -33,8 +33,9 @@ _LARGEST_IGNORED_TILT_DEGREES = 2.0
 class PreprocessSettings:
     """How scans are brought to the grid the forest works on.
 
-    spacing_mm : edge of the isotropic voxels
-    lowest_hu, highest_hu : intensities are clipped to this range before averaging
+    spacing_mm : edge of a voxel. A vertebra is 5 to 12 voxels wide: enough for its level, fast to search
+    lowest_hu : intensities below are raised to it before averaging: air; the padding of scanners (-2000, -3024) too
+    highest_hu : intensities above are lowered to it: cortical bone ends here; metal must not outweigh what is around it
     """
 
     spacing_mm: Annotated[float, Field(ge=0.5, le=20)] = 3.0

@@ -35,10 +35,11 @@ from vertloc.workers import run_pieces
 class SamplingSettings:
     """Which voxels of a training scan are shown to a tree.
 
-    foreground_per_scan, background_per_scan : at most this many voxels of each kind
-    foreground_from : a voxel is foreground if its background probability is at most 1 minus this
-    balance : 0 keeps the frequencies of the vertebrae, 1 gives all vertebrae the same total weight
-    background_weight : total weight of the background against that of all vertebrae together
+    foreground_per_scan : at most this many voxels; 3000 are about all there are at 3 mm in a cropped scan
+    background_per_scan : at most this many voxels; thinned out, since most of a scan is background
+    foreground_from : a voxel counts as foreground from this probability of any vertebra
+    balance : 0 keeps the frequencies of the vertebrae, 1 makes rare ones (C1, S2) count as much as all others
+    background_weight : total weight of the background against that of all vertebrae together; lower finds more
     """
 
     foreground_per_scan: Annotated[int, Field(ge=1, le=100_000_000)] = 3000

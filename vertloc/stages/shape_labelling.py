@@ -32,12 +32,12 @@ from vertloc.vertebrae import RANK, VERTEBRAE
 class ShapeSettings:
     """How evidence and shape are weighed.
 
-    use_chain : False takes every vertebra's best candidate on its own, for comparison
+    use_chain : false takes every vertebra's best candidate on its own, for comparison
     evidence_weight : what a unit of a candidate's log odds counts
-    link_bonus : what a link of average shape earns; keeps chains together
+    link_bonus : what a link earns; its log density per mm^3 alone, about -8, would tear chains
     gap_cost : price of a vertebra left out inside the chain
     longest_gap : most vertebrae left out between two members
-    confidence_weight : share of the evidence that counts for the confidence
+    confidence_weight : share of the evidence that counts for the confidence: voxels of one scan err together
     smallest_confidence : a member of the chain less probable than this is left out
     """
 

@@ -35,8 +35,8 @@ class ShapeModelSettings:
     """How strongly pairs are blended.
 
     neighbour_share : a neighbouring pair counts as much as this share of the pair's own samples
-    prior_pairs : the prior counts as much as this many samples
-    smallest_deviation_mm : standard deviations are at least about this large
+    prior_pairs : the prior of adult anatomy, which decides where there is no data, counts as much as this many samples
+    smallest_deviation_mm : standard deviations are at least about this large: annotations are not more precise
     """
 
     neighbour_share: Share = 0.3

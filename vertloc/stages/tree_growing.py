@@ -36,17 +36,17 @@ _LARGEST_SUM = 2**30
 class ForestSettings:
     """How the trees grow.
 
-    n_trees : number of trees
+    n_trees : more is steadier, and slower in proportion
     max_depth : deepest level of a leaf
-    min_samples_leaf : fewest samples in a leaf
+    min_samples_leaf : fewest samples in a leaf; less remembers single patients
     features_per_tree : features that a tree has to choose from
     shared_features : 0: every tree draws features of its own, which makes trees differ at bounded memory; else the size
         of one pool, evaluated once, from which every tree draws its features
-    features_per_node : how many of them compete at a node
-    grower : "vertloc" or "scikit-learn"
+    features_per_node : how many of a tree's features compete at a node
+    grower : our own kernel ("vertloc"), several times faster, or "scikit-learn"
     thresholds : "random" (one random threshold a feature, extremely randomised trees) or "best" (all thresholds), which
         only scikit-learn grows
-    patient_share : share of the patients that a tree sees; the others are its out-of-bag patients
+    patient_share : share of the patients that a tree sees; scans of one patient stay together
     samples_per_tree : most samples of a tree, drawn from all of its patients. Its feature columns take 2 bytes times
         features_per_tree for each
     """

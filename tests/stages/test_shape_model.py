@@ -29,6 +29,16 @@ def test_means_and_covariances_of_many_spines_are_recovered():
     np.testing.assert_allclose(model.covariance_mm2 / scale, covariance / scale, atol=0.15)
 
 
+def test_sums_are_rounded_once_so_that_neither_order_nor_machine_shows():
+    chains, _, _ = synthetic_chains(57)
+    expected = learn_shape_model(chains, ShapeModelSettings())
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(57)
+        found = learn_shape_model([chains[i] for i in order], ShapeModelSettings())
+        np.testing.assert_array_equal(found.mean_mm, expected.mean_mm)
+        np.testing.assert_array_equal(found.covariance_mm2, expected.covariance_mm2)
+
+
 def test_a_pair_is_the_weighted_mean_of_its_samples_and_the_prior():
     steps = np.array([[1.0, 2, -30], [3.0, -2, -36]])
     scans = [Centroids(("L1", "L2"), np.stack([np.zeros(3), step]), "world") for step in steps]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import Annotated
 
 import numpy as np
@@ -96,8 +97,14 @@ def _blended(
     prior_covariance = np.diag((_PRIOR_SPREAD * length) ** 2)
     samples = np.concatenate([*rows, prior_mean[None]])
     weight = np.concatenate([*weights, [settings.prior_pairs]])
-    share = weight / weight.sum()
-    mean = share @ samples
+    part = weight / fsum(weight)
+    mean = _exact_sums(part[:, None] * samples)
     residual = samples - mean
-    covariance = np.einsum("n,ni,nj->ij", share, residual, residual) + share[-1] * prior_covariance
+    products = part[:, None, None] * residual[:, :, None] * residual[:, None, :]
+    covariance = _exact_sums(products.reshape(-1, 9)).reshape(3, 3) + part[-1] * prior_covariance
     return mean, covariance + settings.smallest_deviation_mm**2 * np.eye(3)
+
+
+def _exact_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum (n, K) over n, rounded once: other sums depend on the order that a machine's vector units and BLAS add in."""
+    return np.array([fsum(column) for column in rows.T])

@@ -35,6 +35,14 @@ def test_a_straight_leaning_chain_is_followed_by_every_member(axis, angle, scale
         np.testing.assert_allclose(frame @ still, scale * still, atol=1e-12)
 
 
+@given(tilt=st.floats(-0.9, 0.9), bend=st.floats(-0.55, 0.55), scale=st.floats(0.85, 1.2))
+@settings(max_examples=50, deadline=None)
+def test_a_straight_chain_that_leans_back_and_sideways_is_followed_in_both(tilt, bend, scale):
+    direction = rotation(tilt, bend) @ DOWN
+    for frame in spine_frames(chain(direction, scale), RANKS, PRIOR):
+        np.testing.assert_allclose(frame, scale * rotation(tilt, bend), atol=1e-9)
+
+
 @given(tilt=st.floats(-1.5, 1.5), bend=st.floats(-1.5, 1.5))
 @settings(max_examples=50, deadline=None)
 def test_a_rotation_is_one(tilt, bend):

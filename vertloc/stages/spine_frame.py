@@ -33,7 +33,9 @@ def spine_frames(points_mm: Points, ranks: NDArray[np.int64], shape: ShapeModel)
     scale = float(np.clip(np.median(lengths / typical), *_SCALES))
     first, last = np.maximum(np.arange(n) - 2, 0), np.minimum(np.arange(n) + 2, n - 1)
     down = points_mm[last] - points_mm[first]
-    tilt = np.clip(np.arctan2(down[:, 1], -down[:, 2]), -_LARGEST_TILT, _LARGEST_TILT)
+    # `rotation` tilts first: what it then turns left is the length of the other two components.
+    across = np.copysign(np.hypot(down[:, 0], down[:, 2]), -down[:, 2])
+    tilt = np.clip(np.arctan2(down[:, 1], across), -_LARGEST_TILT, _LARGEST_TILT)
     bend = np.clip(np.arctan2(down[:, 0], -down[:, 2]), -_LARGEST_BEND, _LARGEST_BEND)
     return scale * np.stack([rotation(t, b) for t, b in zip(tilt, bend, strict=True)])
 

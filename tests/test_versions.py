@@ -15,4 +15,6 @@ def test_an_absent_library_has_an_unknown_version(monkeypatch):
         raise module.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(module.metadata, "version", absent)
+    module._versions.cache_clear()
     assert versions()["numba"] == "unknown"
+    module._versions.cache_clear()

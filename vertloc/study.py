@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
 
-from vertloc.batch.manifest import write_manifest
-from vertloc.batch.predicting import CaseResult, predict_cases
+from vertloc.batch.manifest import Run, write_manifest
+from vertloc.batch.predicting import CaseResult, PredictOptions, predict_cases
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
 from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
-from vertloc.io.images import read_grid, read_image
-from vertloc.io.landmarks.lml import write_lml
+from vertloc.io.images import read_image
 from vertloc.io.landmarks.registry import read_centroids
+from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
-from vertloc.model import Model, save_model
+from vertloc.model import save_model
 from vertloc.report.gallery import gallery_html, score_entries
 from vertloc.report.overlay import check_can_draw, draw_overlay
 from vertloc.report.tables import scores_csv, scores_json, study_table
-from vertloc.stages.shape_labelling import label_chain
 from vertloc.training import n_training_steps, train
 from vertloc.versions import versions
+from vertloc.workers import n_workers
 
 Progress = Callable[[], None]
 
@@ -79,10 +79,27 @@ def run_study(
         model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress, cache)
         model_path = out / f"model-{trained_on.name}.npz"
         save_model(model, model_path)
-        found = predict_cases(tested_on.cases, model, out / "lml", n_jobs, progress=progress)
-        _write_without_chain(tested_on.cases, found, model, out / "lml-without-chain")
-        seconds = time.perf_counter() - start
-        write_manifest(out / f"run-{tested_on.name}.json", command, found, model, model_path, "local", seconds)
+        sha256 = file_sha256(model_path)
+        found = predict_cases(
+            tested_on.cases,
+            model,
+            out / "lml",
+            n_jobs,
+            PredictOptions(without_chain="../lml-without-chain"),
+            lambda _: progress(),
+            model_sha256=lambda: sha256,  # noqa: B023 - called before the loop goes on
+        )
+        _set_aside_what_failed(found, out)
+        run = Run(
+            command,
+            [case.scan for case in tested_on.cases],
+            model,
+            model_path,
+            sha256,
+            "local",
+            time.perf_counter() - start,
+        )
+        write_manifest(out / f"run-{tested_on.name}.json", run, found, out / "lml")
         results += found
         del model
     cases = [case for fold in folds for case in fold.cases]
@@ -128,14 +145,13 @@ def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
     }
 
 
-def _write_without_chain(cases: Sequence[Case], results: Sequence[CaseResult], model: Model, out: Path) -> None:
-    settings = replace(model.settings.chain, use_chain=False)
-    for case, result in zip(cases, results, strict=True):
-        if result.localization is None:  # what an earlier run left here must not be scored
-            (out / f"{case.scan}.lml").unlink(missing_ok=True)
-        else:
-            labelling = label_chain(result.localization.proposals, model.shape, settings)
-            write_lml(out / f"{case.scan}.lml", labelling.centroids.to_local(read_grid(case.image_path)))
+def _set_aside_what_failed(results: Sequence[CaseResult], out: Path) -> None:
+    """Rename what an earlier study left of scans that failed now: it must not be scored."""
+    for result in results:
+        for folder in ("lml", "lml-without-chain") if result.status == "failed" else ():
+            left = out / folder / f"{result.scan}.lml"
+            if left.exists():
+                left.replace(left.with_name(f"{left.name}.earlier"))
 
 
 def _draw_overlays(
@@ -143,13 +159,13 @@ def _draw_overlays(
 ) -> None:
     """Draw the scans that have a result and an annotation, several side by side."""
     found = {result.scan: result for result in results}
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    parallel = Parallel(n_jobs=n_workers(n_jobs, len(cases)), prefer="threads", return_as="generator")
     for _ in parallel(delayed(_draw_case)(case, found[case.scan], out) for case in cases):
         progress()
 
 
 def _draw_case(case: Case, result: CaseResult, out: Path) -> None:
-    if result.localization is not None and case.landmarks_path is not None:
+    if result.status != "failed" and case.landmarks_path is not None:
         volume = read_image(case.image_path)
         truth = read_centroids(case.landmarks_path, volume.grid).to_world(volume.grid)
-        draw_overlay(volume, result.localization.world, truth, out / f"{case.scan}.png", case.scan, result.confidence)
+        draw_overlay(volume, result.record.centroids(), truth, out / f"{case.scan}.png", case.scan, result.confidence)

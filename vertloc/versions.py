@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 from importlib import metadata
@@ -13,6 +14,11 @@ _LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn", "SimpleITK")
 
 def versions() -> dict[str, str]:
     """Versions of the package, the interpreter and the libraries that results depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     return {
         "vertloc": vertloc.__version__,
         "python": sys.version.split()[0],

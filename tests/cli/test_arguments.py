@@ -85,7 +85,7 @@ def test_the_version_is_that_of_the_package(capsys):
         (("evaluate", "--truth", "a"), "--pred"),
         (("study", "--data", "d", "--folds", "only-one.txt", "--out", "o"), "--folds: expected 2 arguments"),
         (("info",), "MODEL"),
-        (("train", "--data", "d", "--out", "m", "--n-jobs", "0"), "expected a whole number of at least 1, got '0'"),
+        (("train", "--data", "d", "--out", "m", "--n-jobs", "0"), "at least 1, or -1 for all cores, got 0"),
         (("train", "--data", "d", "--out", "m", "--n-jobs", "two"), "expected a whole number, got 'two'"),
         (("train", "--data", "d", "--out", "m", "--seed", "-1"), "expected a whole number of at least 0, got '-1'"),
         (("phantom", "--out", "o", "--patients", "0"), "expected a whole number of at least 1, got '0'"),

@@ -1,7 +1,10 @@
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model, save_model
 
 ROOT = Path(__file__).parents[2]
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,8 @@ def run(work, tmp_path, monkeypatch, capfd):
 
 
 def names_in(folder):
-    return sorted(path.name for path in Path(folder).iterdir())
+    """Name what lies in a folder, but for the records of results."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != "records")
 
 
 # The normal course
@@ -121,15 +127,32 @@ def test_predict_takes_a_whole_database_without_fold_files(run):
     assert names_in("out") == ["run.json", "toy00.lml", "toy05.lml", "toy06.lml", "toy07.lml"]
 
 
-def test_resume_does_only_what_is_left(run):
+def test_resume_does_only_what_is_left_and_the_manifest_keeps_all(run):
     line = "predict --model model.npz --out out data/patient0005 data/patient0006 --resume"
-    Path("out").mkdir()
-    Path("out/toy05.lml").write_text("# 0\n")
+    assert run(line.replace("data/patient0006 ", ""))[0] == 0
+    first = json.loads(Path("out/run.json").read_text())["cases"][0]
+    before = Path("out/toy05.lml").stat().st_mtime_ns
     code, out, _ = run(line)
     assert code == 0
-    assert "toy05  skipped: its result is already there" in out
-    assert Path("out/toy05.lml").read_text() == "# 0\n"
+    assert "toy05  skipped: the same result is already there" in out
+    assert Path("out/toy05.lml").stat().st_mtime_ns == before
     assert len(read_lml("out/toy06.lml")) > 0
+    cases = json.loads(Path("out/run.json").read_text())["cases"]
+    assert [case["scan"] for case in cases] == ["toy05", "toy06"]
+    assert cases[0] == {**first, "this_run": False}
+
+
+def test_a_result_of_another_model_is_not_resumed_and_that_is_said(run):
+    assert run("train --data data --folds fold1.txt --config small.yaml --out other.npz")[0] == 0
+    assert run("predict --model other.npz --out out data/patient0005")[0] == 0
+    code, _, err = run("predict --model model.npz --frame world --out out data/patient0005 --resume")
+    assert code == 0
+    assert "toy05: predicted again: the result that is there is of another model and frame and settings" in err or (
+        "toy05: predicted again: the result that is there is of another model and frame" in err
+    )
+    manifest = json.loads(Path("out/run.json").read_text())
+    assert manifest["cases"][0]["model"] == manifest["model"]["sha256"]
+    assert manifest["cases"][0]["frame"] == "world"
 
 
 def test_info_tells_where_a_model_comes_from_and_describes_all_three_forests(run):
@@ -309,10 +332,82 @@ def test_too_little_memory_gives_2_and_advice(run, monkeypatch):
     assert "not enough memory; a smaller --n-jobs" in err
 
 
+# Names, numbers of threads, signals
+
+
+@pytest.mark.parametrize("jobs", ["-1", "-2", "100000"])
+def test_any_number_of_threads_is_cut_to_what_there_is(run, jobs):
+    assert run(f"predict --model model.npz --out out data --n-jobs {jobs}")[0] == 0
+    assert len(names_in("out")) == 5
+
+
+AWKWARD = [b"\xe8\x84\x8a\xe6\x9f\xb1 1", b"N\xe4me", b"\x1b]0;title\x07\x1b[2J"]
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_name_that_the_console_cannot_print_decides_nothing(work, name):
+    folder = os.fsencode(Path.cwd()) + b"/in"
+    os.mkdir(folder)  # noqa: PTH102
+    data = (work / "data/patient0005/toy05.mhd").read_bytes().replace(b"toy05.raw", b"voxels.raw")
+    with open(folder + b"/" + name + b".mhd", "wb") as file:  # noqa: PTH123
+        file.write(data)
+    Path("in/voxels.raw").write_bytes((work / "data/patient0005/toy05.raw").read_bytes())
+    command = [sys.executable, "-m", "vertloc", "predict", "--model", "model.npz", "--out", "out", "in"]
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(command, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": encoding})
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"1 of 1 scans in" in done.stdout
+        assert not any(byte < 32 and byte != 10 for byte in done.stdout)
+    scan = json.loads(Path("out/run.json").read_text())["cases"][0]["scan"]
+    assert os.fsencode(scan) == name
+    assert b"out/" + name + b".lml" in [b"out/" + entry for entry in os.listdir(b"out")]  # noqa: PTH208
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_which_tells_what_is_done_and_is_resumed(work, sent, code):
+    for i in range(40):
+        scan = Path(f"many/s{i:02d}.mhd")
+        scan.parent.mkdir(exist_ok=True)
+        shutil.copy(work / "data/patient0005/toy05.mhd", scan)
+    shutil.copy(work / "data/patient0005/toy05.raw", "many")
+    command = [
+        sys.executable,
+        "-m",
+        "vertloc",
+        "predict",
+        "--model",
+        "model.npz",
+        "--out",
+        "out",
+        "many",
+        "--n-jobs",
+        "1",
+    ]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(Path("out").glob("*.lml"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, b"vertloc predict: stopped\n")
+    stopped = json.loads(Path("out/run.json").read_text())
+    done = [case["scan"] for case in stopped["cases"]]
+    assert stopped["stopped"]
+    assert 2 <= len(done) < 40
+    assert sorted(done + stopped["left"]) == [f"s{i:02d}" for i in range(40)]
+    assert all(len(case["confidence"]) > 3 for case in stopped["cases"])
+    assert subprocess.run([*command, "--resume", "--quiet"], env=ENVIRONMENT).returncode == 0
+    whole = json.loads(Path("out/run.json").read_text())
+    assert whole["left"] == []
+    assert len({str(case["confidence"]) for case in whole["cases"]}) == 1
+    assert whole["counts"]["skipped"] >= len(done)
+    assert len({path.read_bytes() for path in Path("out").glob("*.lml")}) == 1
+
+
 # As programs
-
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def program(*arguments):

@@ -6,6 +6,7 @@ from contextlib import redirect_stderr
 import pytest
 
 from vertloc.cli.console import progress_bar, say
+from vertloc.cli.printing import printable
 
 
 class Terminal(io.StringIO):
@@ -69,3 +70,24 @@ def test_saying_goes_to_standard_output_unless_quiet(capsys):
     say(arguments(), "hello")
     say(arguments(quiet=True), "nobody hears this")
     assert capsys.readouterr() == ("hello\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, \t tab and\nline", "plain, \t tab and\nline"),
+        ("脊柱 1 é", "脊柱 1 é"),
+        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
+        ("N\udce4me", "N\\xe4me"),
+        ("a\u202eb\x9b", "a\\u202eb\\x9b"),
+        ("a\rb", "a\\x0db"),
+    ],
+)
+def test_what_is_printed_does_nothing_to_a_terminal(text, shown):
+    assert printable(text) == shown
+
+
+def test_the_log_is_printable_as_well(capsys):
+    with progress_bar(arguments(), 1, "scan"):
+        logging.getLogger("vertloc.test").warning("%s", "\x1b[2J")
+    assert capsys.readouterr().err == "\\x1b[2J\n"

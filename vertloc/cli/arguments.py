@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import vertloc
@@ -26,7 +25,7 @@ exit codes:
   0    all well
   1    some scans failed; the others are done
   2    nothing could be done: wrong arguments, configuration, model or data
-  130  stopped by Ctrl-C"""
+  130  stopped by Ctrl-C; 143 by a signal to terminate"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -97,7 +96,11 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         help="a file with a section 'prediction'; what it leaves out stays as stored in the model",
     )
     parser.add_argument("--preview", action="store_true", help="also write a picture per scan, <scan>.png")
-    parser.add_argument("--resume", action="store_true", help="leave scans alone whose .lml is already there")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave scans alone that are finished: the same model, frame, settings and image",
+    )
     _add_running(parser)
 
 
@@ -232,14 +235,25 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-jobs",
-        type=_positive,
-        default=os.cpu_count() or 1,
+        type=_jobs,
+        default=-1,
         metavar="N",
-        help="threads to use (default: all cores); the results do not depend on it",
+        help="threads to use, at most the cores this process may use (-1, the default: all of them; -2: all but one);"
+        " the results do not depend on it",
     )
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
     volume.add_argument("--verbose", action="store_true", help="also tell what is going on and how long it takes")
+
+
+def _jobs(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from error
+    if value == 0:
+        raise argparse.ArgumentTypeError("expected a whole number of at least 1, or -1 for all cores, got 0")
+    return value
 
 
 def _positive(text: str) -> int:

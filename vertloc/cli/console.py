@@ -1,4 +1,4 @@
-"""What the commands share: one progress bar, the log, and how to speak to the user."""
+"""What the commands share: one progress bar and the log; and, from `printing`, how to speak to the user."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vertloc.cli.printing import complain, printable, say
 
-def say(args: Namespace, text: str) -> None:
-    """Print to standard output, unless asked to be quiet."""
-    if not args.quiet:
-        print(text)
-
-
-def complain(args: Namespace, text: str) -> None:
-    """Print an error to standard error."""
-    print(f"vertloc {args.command}: {text}", file=sys.stderr)
+__all__ = ["complain", "progress_bar", "say"]
 
 
 @contextmanager
@@ -51,4 +44,4 @@ class _BarHandler(logging.Handler):
     """Writes log lines above the bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from vertloc.cli.printing import show
 from vertloc.cohorts.fold_files import read_fold_file
 from vertloc.evaluation.scores import evaluate
 from vertloc.io.atomic import write_bytes_atomically
@@ -22,6 +23,6 @@ def run(args: Namespace) -> int:
         write_bytes_atomically(args.json, scores_json(scores).encode())
     if args.csv:
         write_bytes_atomically(args.csv, scores_csv(scores).encode())
-    print(scores_table(scores))
-    print(worst_scans(scores))
+    show(scores_table(scores))
+    show(worst_scans(scores))
     return 0

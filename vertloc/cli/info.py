@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import yaml
 
+from vertloc.cli.printing import show
 from vertloc.model import load_model
 from vertloc.stages.forest import FlatForest
 
@@ -15,25 +16,25 @@ def run(args: Namespace) -> int:
     """Check the model and describe it."""
     model = load_model(args.model)
     seen = model.provenance
-    print(f"{args.model}: vertloc model, {args.model.stat().st_size / 1e6:.1f} MB, checked")
-    print(f"trained with vertloc {seen.vertloc}, seed {seen.seed}, on {', '.join(seen.folds) or 'unnamed scans'}:")
-    print(f"  {seen.n_scans} scans of {seen.n_patients} patients, {sum(seen.labels.values())} vertebrae")
-    print("  " + "  ".join(f"{label} {count}" for label, count in seen.labels.items()))
-    print(_forest_line("classification forest", model.classifier))
+    show(f"{args.model}: vertloc model, {args.model.stat().st_size / 1e6:.1f} MB, checked")
+    show(f"trained with vertloc {seen.vertloc}, seed {seen.seed}, on {', '.join(seen.folds) or 'unnamed scans'}:")
+    show(f"  {seen.n_scans} scans of {seen.n_patients} patients, {sum(seen.labels.values())} vertebrae")
+    show("  " + "  ".join(f"{label} {count}" for label, count in seen.labels.items()))
+    show(_forest_line("classification forest", model.classifier))
     if model.centre_forest is not None:
-        print(_forest_line("centre forest", model.centre_forest))
+        show(_forest_line("centre forest", model.centre_forest))
     if model.naming_forest is not None:
-        print(_forest_line("naming forest", model.naming_forest))
-    print("applied with:")
+        show(_forest_line("naming forest", model.naming_forest))
+    show("applied with:")
     settings = {"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)}
     _print_indented(yaml.safe_dump(settings, sort_keys=False))
-    print("trained with:")
+    show("trained with:")
     _print_indented(seen.configuration)
     return 0
 
 
 def _print_indented(text: str) -> None:
-    print("".join(f"  {line}\n" for line in text.splitlines()), end="")
+    show("\n".join(f"  {line}" for line in text.splitlines()))
 
 
 def _forest_line(name: str, forest: FlatForest) -> str:

@@ -33,8 +33,7 @@ def run(args: Namespace) -> int:
         stored = reader.submit(read_model_file, args.model)
         sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
         first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
-        from vertloc.batch.manifest import write_manifest
-        from vertloc.batch.predicting import predict_cases
+        from vertloc.batch.predicting import PredictOptions, predict_cases
         from vertloc.config import read_prediction_settings
         from vertloc.model import model_of
 
@@ -42,23 +41,34 @@ def run(args: Namespace) -> int:
         if args.config is not None:
             model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
-    with progress_bar(args, len(cases), "scan") as step:
-        results = predict_cases(
-            cases,
-            model,
-            args.out,
-            args.n_jobs,
-            resume=args.resume,
-            frame=args.frame,
-            preview=args.preview,
-            progress=step,
-            read_ahead=first.result if first else None,
-        )
-    seconds = time.perf_counter() - start
-    write_manifest(args.out / "run.json", sys.argv, results, model, args.model, args.frame, seconds, sha256.result())
+    options = PredictOptions(args.frame, args.preview, args.resume)
+    results: list[CaseResult] = []
+
+    def manifest(is_stopped: bool) -> None:
+        from vertloc.batch.manifest import Run, write_manifest
+
+        seconds = time.perf_counter() - start
+        scans = [case.scan for case in cases]
+        run = Run(sys.argv, scans, model, args.model, sha256.result(), args.frame, seconds, is_stopped)
+        write_manifest(args.out / "run.json", run, results, args.out)
+
+    try:
+        with progress_bar(args, len(cases), "scan") as step:
+
+            def done(result: CaseResult) -> None:
+                results.append(result)
+                step()
+
+            read_ahead = first.result if first else None
+            predict_cases(cases, model, args.out, args.n_jobs, options, done, read_ahead, sha256.result)
+    except KeyboardInterrupt:
+        manifest(is_stopped=True)
+        raise
+    manifest(is_stopped=False)
     for result in results:
         say(args, _line(result))
     failed = [result for result in results if result.status == "failed"]
+    seconds = time.perf_counter() - start
     say(args, f"{len(results) - len(failed)} of {len(results)} scans in {seconds:.1f} s -> {args.out}")
     if failed:
         complain(args, f"{len(failed)} of {len(results)} scans failed; see {args.out / 'run.json'}")
@@ -79,9 +89,9 @@ def _line(result: CaseResult) -> str:
     if result.status == "failed":
         return f"{result.scan}  failed: {result.message}"
     if result.status == "skipped":
-        return f"{result.scan}  skipped: its result is already there"
+        return f"{result.scan}  skipped: the same result is already there"
     if not result.confidence:
-        return f"{result.scan}  no vertebra found  ({result.seconds:.1f} s)"
+        return f"{result.scan}  no vertebra found: {result.message}  ({result.seconds:.1f} s)"
     labels = list(result.confidence)
     least = min(labels, key=lambda label: result.confidence[label])
     return (

@@ -1,22 +1,14 @@
-import hashlib
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
-import yaml
-from toy import toy_config
 
 from vertloc.batch import predicting
-from vertloc.batch.manifest import write_manifest
-from vertloc.batch.predicting import predict_cases
+from vertloc.batch.predicting import PredictOptions, predict_cases
+from vertloc.batch.records import read_record
 from vertloc.cohorts.case import Case
-from vertloc.config import config_from_dict
 from vertloc.errors import OutputError
 from vertloc.geometry import Grid
 from vertloc.io.images import read_grid, read_image, write_image
 from vertloc.io.landmarks.lml import read_lml
-from vertloc.model import save_model
 from vertloc.report import overlay
 from vertloc.volume import Volume
 
@@ -37,16 +29,25 @@ def cases(data, *names):
     return [Case(name.partition(".")[0], name, data / name) for name in names]
 
 
+RESUME = PredictOptions(resume=True)
+PREVIEW = PredictOptions(preview=True)
+WORLD = PredictOptions(frame="world")
+
 ALL = ("a.mhd", "broken.mhd", "air.nii.gz", "none.mhd", "b.mhd")
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """Name what lies in a folder of results, beside the records."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "records")
+
+
+def records_in(folder):
+    return sorted(path.name for path in (folder / "records").glob("*.record"))
 
 
 def test_one_bad_scan_does_not_stop_the_others(data, toy_model, tmp_path):
     steps = []
-    results = predict_cases(cases(data, *ALL), toy_model, tmp_path / "out", progress=lambda: steps.append(1))
+    results = predict_cases(cases(data, *ALL), toy_model, tmp_path / "out", progress=steps.append)
     assert [(r.scan, r.status) for r in results] == [
         ("a", "done"),
         ("broken", "failed"),
@@ -63,7 +64,8 @@ def test_one_bad_scan_does_not_stop_the_others(data, toy_model, tmp_path):
 
 def test_a_scan_without_a_spine_gives_a_file_without_points(data, toy_model, tmp_path):
     (result,) = predict_cases(cases(data, "air.nii.gz"), toy_model, tmp_path)
-    assert (result.status, result.confidence, result.message) == ("empty", {}, "")
+    assert (result.status, result.confidence) == ("empty", {})
+    assert "no Hounsfield units" in result.message
     assert (tmp_path / "air.lml").read_bytes().startswith(b"# 0")
     assert len(read_lml(tmp_path / "air.lml")) == 0
 
@@ -80,15 +82,16 @@ def test_results_do_not_depend_on_the_number_of_threads_and_keep_their_order(dat
 
 def test_the_files_hold_what_was_found_in_the_frame_that_was_asked_for(data, toy_model, tmp_path):
     (local,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "local")
-    (world,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "world", frame="world")
-    labels = local.localization.labels
+    (world,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "world", options=WORLD)
+    labels = local.record.centroids().labels
     assert list(local.confidence) == list(labels)
     assert len(labels) > 3
+    grid = read_grid(data / "a.mhd")
     in_local, in_world = read_lml(tmp_path / "local/a.lml"), read_lml(tmp_path / "world/a.lml")
     assert in_local.labels == in_world.labels == labels
-    np.testing.assert_allclose(in_local.points_mm, local.localization.local.points_mm, atol=0.001)
-    np.testing.assert_allclose(in_world.points_mm, world.localization.world.points_mm, atol=0.001)
-    expected = read_grid(data / "a.mhd").local_to_world(in_local.points_mm)
+    np.testing.assert_allclose(in_local.points_mm, local.record.centroids().to_local(grid).points_mm, atol=0.001)
+    np.testing.assert_allclose(in_world.points_mm, world.record.centroids().points_mm, atol=0.001)
+    expected = grid.local_to_world(in_local.points_mm)
     np.testing.assert_allclose(in_world.points_mm, expected, atol=0.001)
     assert np.abs(in_world.points_mm - in_local.points_mm).max() > 5
 
@@ -106,40 +109,38 @@ def test_a_volume_that_was_read_ahead_gives_the_same_result_and_its_error_is_the
     )
     assert failed.status == "failed"
     assert "broken.mhd: not a MetaImage header" in failed.message
-    assert names_in(tmp_path / "ahead") == []
+    assert names_in(tmp_path / "ahead") == ["a.lml"]
 
 
-def test_resume_leaves_alone_what_is_there(data, toy_model, tmp_path):
-    (tmp_path / "a.lml").write_text("# 0\n")
-    results = predict_cases(cases(data, "a.mhd", "air.nii.gz"), toy_model, tmp_path, resume=True)
-    assert [r.status for r in results] == ["skipped", "empty"]
-    assert (tmp_path / "a.lml").read_text() == "# 0\n"
-    again = predict_cases(cases(data, "a.mhd", "air.nii.gz"), toy_model, tmp_path)
-    assert [r.status for r in again] == ["done", "empty"]
-    assert len(read_lml(tmp_path / "a.lml")) > 0
-
-
-def test_a_scan_that_fails_leaves_no_result_of_an_earlier_run_behind(data, toy_model, tmp_path):
+def test_a_scan_that_fails_leaves_what_was_there_as_it_was(data, toy_model, tmp_path):
     out = tmp_path / "out"
-    predict_cases(cases(data, "a.mhd", "b.mhd"), toy_model, out, preview=True)
+    predict_cases(cases(data, "a.mhd", "b.mhd"), toy_model, out, options=PREVIEW)
     assert names_in(out) == ["a.lml", "a.png", "b.lml", "b.png"]
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     (data / "a.mhd").write_text("damaged meanwhile")
-    predict_cases(cases(data, "a.mhd", "b.mhd"), toy_model, out, preview=True)
-    assert names_in(out) == ["b.lml", "b.png"]
+    (out / "broken.png").write_text("the user's own")
+    failed, _, other = predict_cases(cases(data, "a.mhd", "b.mhd", "broken.mhd"), toy_model, out, options=PREVIEW)
+    assert "not a MetaImage header" in failed.message
+    assert "the earlier result a.lml is kept" in failed.message
+    assert "is kept" not in other.message
+    assert {path: path.read_bytes() for path in before} == before
+    assert (out / "broken.png").read_text() == "the user's own"
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), OSError(28, "No space left on device"), ValueError("odd"), IndexError()]
 )
 def test_whatever_goes_wrong_with_a_scan_is_that_scans_failure(data, toy_model, tmp_path, monkeypatch, error):
-    def fail_on_a(path, *args, **kwargs):
-        if path.name == "a.lml":
+    def fail_on_a(out, record, files):
+        if record.scan == "a":
             raise error
-        return write_lml(path, *args, **kwargs)
+        return write_results(out, record, files)
 
-    write_lml = predicting.write_lml
-    monkeypatch.setattr(predicting, "write_lml", fail_on_a)
-    failed, done = predict_cases(cases(data, "a.mhd", "air.nii.gz"), toy_model, tmp_path, preview=True)
+    write_results = predicting.write_results
+    monkeypatch.setattr(predicting, "write_results", fail_on_a)
+    failed, done = predict_cases(
+        cases(data, "a.mhd", "air.nii.gz"), toy_model, tmp_path, options=PredictOptions(preview=True)
+    )
     assert (failed.status, done.status) == ("failed", "empty")
     expected = {
         MemoryError: "not enough memory",
@@ -148,20 +149,27 @@ def test_whatever_goes_wrong_with_a_scan_is_that_scans_failure(data, toy_model, 
         IndexError: "unexpected IndexError: ",
     }
     assert failed.message == expected[type(error)]
-    assert names_in(tmp_path) == ["air.lml", "air.png", "data"]
+    assert names_in(tmp_path) == ["a.png", "air.lml", "air.png", "data"]
+    assert read_record(tmp_path, "a").message == failed.message
 
 
 def test_ctrl_c_stops_the_run_and_leaves_nothing_half_written(data, toy_model, tmp_path):
-    def interrupt():
+    def interrupt(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         predict_cases(cases(data, "a.mhd", "b.mhd"), toy_model, tmp_path / "out", progress=interrupt)
     assert names_in(tmp_path / "out") == ["a.lml"]
+    assert records_in(tmp_path / "out") == ["a.record"]
 
 
 def test_previews_are_pictures_beside_the_results(data, toy_model, tmp_path):
-    results = predict_cases(cases(data, "a.mhd", "air.nii.gz", "broken.mhd"), toy_model, tmp_path / "out", preview=True)
+    results = predict_cases(
+        cases(data, "a.mhd", "air.nii.gz", "broken.mhd"),
+        toy_model,
+        tmp_path / "out",
+        options=PredictOptions(preview=True),
+    )
     assert [r.status for r in results] == ["done", "empty", "failed"]
     assert names_in(tmp_path / "out") == ["a.lml", "a.png", "air.lml", "air.png"]
     for name in ("a", "air"):
@@ -171,7 +179,7 @@ def test_previews_are_pictures_beside_the_results(data, toy_model, tmp_path):
 def test_previews_without_matplotlib_are_refused_before_any_work(data, toy_model, tmp_path, monkeypatch):
     monkeypatch.setattr(overlay, "find_spec", lambda _: None)
     with pytest.raises(OutputError, match=r"pip install 'vertloc\[plots\]'"):
-        predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "out", preview=True)
+        predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "out", options=PREVIEW)
     assert names_in(tmp_path / "out") == []
 
 
@@ -181,7 +189,7 @@ def test_an_annotation_beside_its_image_is_never_replaced(data, toy_model):
         predict_cases(cases(data, "b.mhd", "a.mhd"), toy_model, data)
     assert (data / "a.lml").read_text() == "made by hand"
     assert not (data / "b.lml").exists()
-    resumed = predict_cases(cases(data, "b.mhd", "a.mhd"), toy_model, data, resume=True)
+    resumed = predict_cases(cases(data, "b.mhd", "a.mhd"), toy_model, data, options=RESUME)
     assert [r.status for r in resumed] == ["done", "skipped"]
     assert (data / "a.lml").read_text() == "made by hand"
 
@@ -195,26 +203,3 @@ def test_a_place_that_is_no_folder_is_refused(data, toy_model, tmp_path):
 
 def test_no_case_is_no_result(toy_model, tmp_path):
     assert predict_cases([], toy_model, tmp_path / "out") == []
-
-
-def test_the_manifest_tells_what_ran_on_what_and_how_it_went(data, toy_model, tmp_path):
-    save_model(toy_model, tmp_path / "model.npz")
-    results = predict_cases(cases(data, *ALL), toy_model, tmp_path / "out")
-    command = ["vertloc", "predict", "é"]
-    write_manifest(tmp_path / "run.json", command, results, toy_model, tmp_path / "model.npz", "local", 1.23456)
-    manifest = json.loads((tmp_path / "run.json").read_text())
-    assert manifest["command"] == command
-    assert (manifest["frame"], manifest["seconds"]) == ("local", 1.235)
-    assert manifest["counts"] == {"done": 2, "empty": 1, "skipped": 0, "failed": 2}
-    assert manifest["settings"] == asdict(toy_model.settings)
-    assert config_from_dict(yaml.safe_load(manifest["model"]["configuration"]), "manifest") == toy_config()
-    assert manifest["model"]["path"] == str(tmp_path / "model.npz")
-    assert manifest["model"]["sha256"] == hashlib.sha256((tmp_path / "model.npz").read_bytes()).hexdigest()
-    assert manifest["model"]["seed"] == toy_model.provenance.seed
-    assert [case["scan"] for case in manifest["cases"]] == [r.scan for r in results]
-    first = manifest["cases"][0]
-    assert set(first) == {"scan", "image", "status", "message", "confidence", "seconds"}
-    assert first["image"] == str(data / "a.mhd")
-    assert first["confidence"] == results[0].confidence
-    assert all(0 <= value <= 1 for value in first["confidence"].values())
-    assert {"vertloc", "python", "numpy", "numba", "scikit-learn", "SimpleITK"} <= set(manifest["versions"])

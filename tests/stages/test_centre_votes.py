@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from vertloc import workers
 from vertloc.geometry import Grid
+from vertloc.stages import centre_votes
 from vertloc.stages.centre_votes import CentreVoteSettings, find_centres, smoothed_peaks
 from vertloc.stages.context_features import FeaturePool, FeatureRule
 from vertloc.stages.forest import FlatForest, join_forests
@@ -73,14 +75,39 @@ def test_a_planted_field_of_votes_gives_the_planted_centres():
     np.testing.assert_allclose(found.height, 1, rtol=1e-6)
 
 
-def test_threads_do_not_change_the_centres():
+def test_threads_do_not_change_the_centres(monkeypatch):
+    monkeypatch.setattr(workers, "available_cores", lambda: 64)
     volume, posterior, forest = planted()
     many = join_forests([forest, constant_forest((2, 1, -1, 0.2)), forest])
     one = find_centres(volume, posterior, many, CentreVoteSettings(), 1)
-    for n_threads in (0, 2, 3, 50):
+    for n_threads in (-1, 2, 3, 50):
         other = find_centres(volume, posterior, many, CentreVoteSettings(), n_threads)
         np.testing.assert_array_equal(one.points_mm, other.points_mm)
         np.testing.assert_array_equal(one.height, other.height)
+
+
+@pytest.mark.parametrize("n_threads", [2, 16, 256])
+def test_work_does_not_grow_with_the_number_of_threads(monkeypatch, n_threads):
+    walked = []
+
+    def count(points, *rest):
+        walked.append(len(points))
+        collect_votes(points, *rest)
+
+    collect_votes = centre_votes.collect_votes
+    monkeypatch.setattr(centre_votes, "collect_votes", count)
+    monkeypatch.setattr(workers, "available_cores", lambda: 256)
+    shape = (200, 3, 3)  # a spine of 600 mm
+    volume = IsotropicVolume(np.zeros(shape, np.int16), Grid(shape, (3.0, 3.0, 3.0)))
+    posterior = Posterior(np.arange(1800), np.full(1800, 4, np.uint8), np.ones(1800, np.float32), volume.grid)
+    forest = constant_forest((1, 2, 15, 1))
+    one = find_centres(volume, posterior, forest, CentreVoteSettings(), 1)
+    assert walked == [1800]
+    walked.clear()
+    many = find_centres(volume, posterior, forest, CentreVoteSettings(), n_threads)
+    assert len(walked) == min(n_threads, 18)
+    assert sum(walked) <= 2.2 * 1800
+    np.testing.assert_array_equal(one.points_mm, many.points_mm)
 
 
 def test_unsure_voxels_do_not_vote_and_the_sum_over_vertebrae_counts():

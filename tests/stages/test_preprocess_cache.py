@@ -3,9 +3,12 @@
 import os
 
 import numpy as np
+import pytest
 
 from vertloc.geometry import Grid
+from vertloc.io.array_file import write_array_file
 from vertloc.io.images import write_image
+from vertloc.stages import preprocess_cache
 from vertloc.stages.preprocess import PreprocessSettings
 from vertloc.stages.preprocess_cache import read_preprocessed
 from vertloc.volume import Volume
@@ -49,15 +52,68 @@ def test_a_changed_image_or_setting_is_read_anew(tmp_path):
     assert len(list(cache.iterdir())) == 3
 
 
-def test_a_damaged_cached_volume_is_made_anew_with_a_warning(tmp_path, caplog):
-    cache = tmp_path / "cache"
+@pytest.fixture
+def cached(tmp_path):
+    """An image, what becomes of it, and its file in the cache."""
     write_scan(tmp_path / "a.mhd")
-    expected = read_preprocessed(tmp_path / "a.mhd", PreprocessSettings(), cache)
-    (cached,) = cache.iterdir()
-    whole = cached.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"PK\x03\x04 nothing"):
-        cached.write_bytes(damaged)
-        assert_same(read_preprocessed(tmp_path / "a.mhd", PreprocessSettings(), cache), expected)
+    expected = read_preprocessed(tmp_path / "a.mhd", PreprocessSettings(), tmp_path / "cache")
+    (path,) = (tmp_path / "cache").iterdir()
+    return tmp_path / "a.mhd", expected, path
+
+
+def test_a_damaged_cached_volume_is_made_anew_with_a_warning(cached, caplog):
+    image, expected, path = cached
+    whole = path.read_bytes()
+    halves = (b"", whole[: len(whole) // 2], b"PK\x03\x04 nothing", whole + b"\0")
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in (0, 20, 60, 200, 400, len(whole) - 1)]
+    for damaged in (*halves, *flipped):
+        path.write_bytes(damaged)
+        assert_same(read_preprocessed(image, PreprocessSettings(), path.parent), expected)
         assert "made anew" in caplog.text
-        assert cached.read_bytes() == whole
+        assert path.read_bytes() == whole
         caplog.clear()
+
+
+def test_the_cached_volume_of_another_scan_is_not_accepted(cached, tmp_path, caplog):
+    _, _, path = cached
+    write_scan(tmp_path / "b.mhd", seed=1)
+    expected = read_preprocessed(tmp_path / "b.mhd", PreprocessSettings(), path.parent)
+    (other,) = set(path.parent.iterdir()) - {path}
+    other.write_bytes(path.read_bytes())
+    assert_same(read_preprocessed(tmp_path / "b.mhd", PreprocessSettings(), path.parent), expected)
+    assert "made from something else" in caplog.text
+
+
+def test_a_whole_file_with_impossible_arrays_is_made_anew(cached, caplog):
+    image, expected, path = cached
+    key = preprocess_cache._key(image, PreprocessSettings())
+    grids = np.ones((2, 18))
+    for arrays in ({}, {"voxels": np.zeros((2, 2, 2), np.int16)}, {"voxels": np.zeros(8, np.int16), "grids": grids},
+                   {"voxels": np.zeros((2, 2, 2), np.int16), "grids": np.full((2, 18), np.nan)},
+                   {"voxels": np.zeros((2, 2, 2), np.int16), "grids": grids}):  # fmt: skip
+        write_array_file(path, key, arrays)
+        assert_same(read_preprocessed(image, PreprocessSettings(), path.parent), expected)
+        assert "made anew" in caplog.text
+        caplog.clear()
+
+
+def test_a_cached_volume_does_not_outlive_the_code_that_made_it(cached, monkeypatch):
+    image, expected, path = cached
+    monkeypatch.setattr(preprocess_cache, "_code", lambda: "changed")
+    assert_same(read_preprocessed(image, PreprocessSettings(), path.parent), expected)
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, caplog):
+    write_scan(tmp_path / "a.mhd")
+    (tmp_path / "cache").write_text("a file")
+    expected = read_preprocessed(tmp_path / "a.mhd", PreprocessSettings())
+    assert_same(read_preprocessed(tmp_path / "a.mhd", PreprocessSettings(), tmp_path / "cache"), expected)
+    assert "going on without" in caplog.text
+
+
+def test_what_comes_from_the_cache_can_be_computed_with_like_what_was_just_made(cached):
+    image, _, path = cached
+    volume, _ = read_preprocessed(image, PreprocessSettings(), path.parent)
+    assert volume.voxels.flags.writeable
+    assert volume.voxels.flags.c_contiguous

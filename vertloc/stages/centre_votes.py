@@ -23,7 +23,7 @@ from vertloc.settings import CHECKED, Share
 from vertloc.stages.forest import FlatForest, bind_forest
 from vertloc.stages.posterior import Posterior
 from vertloc.stages.preprocess import IsotropicVolume
-from vertloc.workers import run_pieces
+from vertloc.workers import n_workers, run_pieces
 
 _CELL_MM = 2.0
 _MARGIN_MM = 12.0
@@ -74,23 +74,42 @@ def find_centres(
         return Centres(np.empty((0, 3)), np.empty(0))
     index = np.stack(np.unravel_index(voxel, volume.grid.shape), axis=1)
     points = volume.grid.to_world(index)
+    leaves = _leaves_of_all_trees(volume, voxel, forest, n_threads)
+    cells, low = _collect(points, leaves, forest.leaf_values, mass, n_threads)
+    return _modes(cells, low, settings, n_threads)
+
+
+def _collect(
+    points: Points,
+    leaves: NDArray[np.int32],
+    leaf_values: NDArray[np.float32],
+    mass: NDArray[np.float32],
+    n_threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add the votes of all trees in cells, in parts of slices, side by side; return the cells and their lower corner.
+
+    A part walks the voters whose votes can reach it, and no others; parts are taller than that reach, so that all of
+    them together walk every voter about twice, however many threads there are.
+    """
     low, shape = _cells_around(points)
     cells = np.zeros((*shape, 4))
-    leaves = _leaves_of_all_trees(volume, voxel, forest, n_threads)
-    # Every thread fills slices of its own; around each part are about as many voters.
-    n_parts = max(n_threads, 1)
-    ends = np.floor((np.quantile(points[:, 2], np.arange(1, n_parts) / n_parts) - low[2]) / _CELL_MM)
-    ends = np.array([0, *ends, shape[0]]).astype(int)
+    reach = float(np.abs(leaf_values[:, 2]).max()) + _CELL_MM
+    height = points[:, 2]  # rising, as voxels are stored
+    n_parts = n_workers(n_threads, 1 + int((height[-1] - height[0]) / (2.0 * reach)))
+    # Around each part are about as many voters.
+    ends = np.floor((np.quantile(height, np.arange(1, n_parts) / n_parts) - low[2]) / _CELL_MM)
+    ends = np.array([0, *ends, len(cells)]).astype(int)
 
-    def collect(piece: int) -> None:
+    def collect(part: int) -> None:
+        begin, end = int(ends[part]), int(ends[part + 1])
+        lowest, highest = low[2] + begin * _CELL_MM - reach, low[2] + end * _CELL_MM + reach
+        near = slice(int(np.searchsorted(height, lowest)), int(np.searchsorted(height, highest, side="right")))
         # In tree order, so that the sums are the same to the last bit on any number of cores.
         for own in leaves:
-            collect_votes(
-                points, own, forest.leaf_values, mass, low, _CELL_MM, int(ends[piece]), int(ends[piece + 1]), cells
-            )
+            collect_votes(points[near], own[near], leaf_values, mass[near], low, _CELL_MM, begin, end, cells)
 
     run_pieces(collect, n_parts, n_threads)
-    return _modes(cells, low, settings, n_threads)
+    return cells, low
 
 
 def _voters(posterior: Posterior, settings: CentreVoteSettings) -> tuple[NDArray[Any], NDArray[np.float32]]:

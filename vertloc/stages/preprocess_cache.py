@@ -1,30 +1,32 @@
 """Image file -> isotropic volume, kept on disk so that a second training does not read and resample everything again.
 
 A cached volume is found by what it was made from: path, size and time stamp of every file of the image, the settings of
-the preprocessing, and the version of the cache. Whatever is wrong with a cached file, the image is read again.
+the preprocessing, and the code that does it. Whatever is odd about a cached file, the volume is made anew; whatever is
+wrong with the cache, the volume is made without it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 import json
 import logging
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vertloc import geometry
+from vertloc.errors import OutputError
 from vertloc.geometry import Grid
-from vertloc.io.atomic import write_bytes_atomically
+from vertloc.io.array_file import read_array_file, write_array_file
 from vertloc.io.images import image_files, read_image
+from vertloc.kernels import resample
+from vertloc.stages import preprocess as preprocess_module
 from vertloc.stages.preprocess import IsotropicVolume, PreprocessSettings, preprocess
 
 logger = logging.getLogger(__name__)
-
-_VERSION = 1
 
 
 def read_preprocessed(
@@ -37,14 +39,18 @@ def read_preprocessed(
     """
     if cache is None:
         return _read(path, settings)
-    cached = cache / f"{_key(path, settings)}.npz"
+    key = _key(path, settings)
+    cached = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.vol"
     if cached.exists():
         try:
-            return _load(cached)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            return _load(cached, key)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("%s: the cached volume of %s is made anew: %s", cached, path, error)
     volume, grid = _read(path, settings)
-    _save(volume, grid, cached)
+    try:
+        _save(volume, grid, cached, key)
+    except OutputError as error:
+        logger.warning("%s; going on without", error)
     return volume, grid
 
 
@@ -55,26 +61,33 @@ def _read(path: Path, settings: PreprocessSettings) -> tuple[IsotropicVolume, Gr
 
 def _key(path: Path, settings: PreprocessSettings) -> str:
     files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in image_files(path)]
-    record = json.dumps([_VERSION, files, asdict(settings)], sort_keys=True)
-    return hashlib.sha256(record.encode()).hexdigest()
+    return json.dumps([_code(), files, asdict(settings)], sort_keys=True)
 
 
-def _save(volume: IsotropicVolume, stored: Grid, path: Path) -> None:
-    out = io.BytesIO()
-    np.savez(out, voxels=volume.voxels, grids=np.stack([_as_numbers(volume.grid), _as_numbers(stored)]))
-    write_bytes_atomically(path, out.getvalue())
+@functools.cache
+def _code() -> str:
+    """Checksum of the sources that make an isotropic volume: a cache must not outlive a change of them."""
+    digest = hashlib.sha256()
+    for module in (geometry, resample, preprocess_module):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
 
 
-def _load(path: Path) -> tuple[IsotropicVolume, Grid]:
-    """Raise ValueError or KeyError for what `_save` would not write."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        voxels, grids = arrays["voxels"], arrays["grids"]
+def _save(volume: IsotropicVolume, stored: Grid, path: Path, key: str) -> None:
+    grids = np.stack([_as_numbers(volume.grid), _as_numbers(stored)])
+    write_array_file(path, key, {"voxels": volume.voxels, "grids": grids})
+
+
+def _load(path: Path, key: str) -> tuple[IsotropicVolume, Grid]:
+    """Raise ValueError, KeyError or OSError for what `_save` did not write."""
+    arrays = read_array_file(path, key)
+    voxels, grids = arrays["voxels"], arrays["grids"]
     if voxels.dtype != np.int16 or voxels.ndim != 3 or grids.shape != (2, 18):
         raise ValueError(f"found {voxels.dtype} voxels of shape {voxels.shape} and grids of shape {grids.shape}")
     grid, stored = _from_numbers(grids[0]), _from_numbers(grids[1])
     if grid.shape != voxels.shape:
         raise ValueError(f"found voxels of shape {voxels.shape} for a grid of shape {grid.shape}")
-    return IsotropicVolume(np.ascontiguousarray(voxels), grid), stored
+    return IsotropicVolume(voxels, grid), stored
 
 
 def _as_numbers(grid: Grid) -> NDArray[np.float64]:

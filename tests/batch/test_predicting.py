@@ -59,7 +59,7 @@ def test_one_bad_scan_does_not_stop_the_others(data, toy_model, tmp_path):
     assert names_in(tmp_path / "out") == ["a.lml", "air.lml", "b.lml"]
     assert "broken.mhd: not a MetaImage header" in results[1].message
     assert "none.mhd" in results[3].message
-    assert all(r.seconds > 0 for r in results)
+    assert all(r.seconds > 0 for r in results if r.status in ("done", "empty"))
 
 
 def test_a_scan_without_a_spine_gives_a_file_without_points(data, toy_model, tmp_path):

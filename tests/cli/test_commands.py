@@ -388,7 +388,7 @@ def test_a_signal_stops_the_run_which_tells_what_is_done_and_is_resumed(work, se
     ]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while len(list(Path("out/records").glob("*.record"))) < 2 and time.monotonic() < deadline:
+    while len(list(Path("out/records").glob("s*.record"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(sent)
     _, err = process.communicate(timeout=60)

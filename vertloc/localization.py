@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.io.images import ImageInMemory, as_volume
+from vertloc.io.images import ImageFile, ImageInMemory, as_scan
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
@@ -18,7 +19,8 @@ from vertloc.stages.naming import name_in_spine_frame
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
 from vertloc.stages.shape_labelling import Labelling, label_chain
-from vertloc.volume import Volume
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Localization:
     log_odds : (n,) float64, evidence for each vertebra at its centroid against a missing one; see `Candidates`
     candidates : everything the final chain was chosen from, world frame
     proposals : what dense classification alone proposed, world frame
+    warnings : what is odd about the scan, one line each
     """
 
     local: Centroids
@@ -38,6 +41,7 @@ class Localization:
     log_odds: NDArray[np.float64]
     candidates: Candidates
     proposals: Candidates
+    warnings: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -46,20 +50,23 @@ class Localization:
 
 
 def localize(
-    image: str | Path | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
+    image: str | Path | ImageFile | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
 ) -> Localization:
     """Find the vertebrae of a scan.
 
-    image : a path, a Volume, a SimpleITK image, a nibabel image, or an array (z, y, x) with its `grid`
+    image : a path, whose voxels are read a few slices at a time; a Volume, a SimpleITK image, a nibabel image, or an
+        array (z, y, x) with its `grid`
     The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
     is no image.
     """
-    volume = as_volume(image, grid)
-    small = preprocess(volume, model.preprocess, n_jobs)
+    scan = as_scan(image, grid)
+    small = preprocess(scan, model.preprocess, n_jobs)
+    for warning in small.warnings[len(scan.warnings) :]:  # those of the header are logged by who reads it
+        logger.warning("%s: %s", scan.name, warning)
     proposals = propose(small, model, n_jobs)
     first = label_chain(proposals, model.shape, model.settings.chain)
     candidates, labelling = label_again(small, proposals, first, model)
-    return _localization(volume, proposals, candidates, labelling)
+    return _localization(scan.grid, small, proposals, candidates, labelling)
 
 
 def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:
@@ -84,13 +91,18 @@ def label_again(
     return candidates, label_chain(candidates, model.shape, model.settings.chain)
 
 
-def _localization(volume: Volume, proposals: Candidates, candidates: Candidates, labelling: Labelling) -> Localization:
-    world = labelling.centroids
+def _localization(
+    stored: Grid, volume: IsotropicVolume, proposals: Candidates, candidates: Candidates, labelling: Labelling
+) -> Localization:
+    """Put what was found in the frame of the preprocessed volume back into the patient."""
+    found = labelling.centroids
+    world = Centroids(found.labels, volume.to_world(found.points_mm), "world")
     return Localization(
-        local=world.to_local(volume.grid),
+        local=world.to_local(stored),
         world=world,
         confidence=labelling.confidence,
         log_odds=candidates.log_odds[labelling.candidate],
-        candidates=candidates,
-        proposals=proposals,
+        candidates=replace(candidates, points_mm=volume.to_world(candidates.points_mm)),
+        proposals=replace(proposals, points_mm=volume.to_world(proposals.points_mm)),
+        warnings=volume.warnings,
     )

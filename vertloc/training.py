@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import vertloc
+from vertloc.centroids import Centroids
 from vertloc.cohorts.case import Case
 from vertloc.config import CentreForestSettings, ClassifierSettings, Config
 from vertloc.errors import TrainingError
@@ -121,6 +122,7 @@ def read_training_scans(
             raise TrainingError(f"{case.scan}: no annotation next to {case.image_path}")
         volume, stored_grid = read_preprocessed(case.image_path, config.preprocess, cache)
         centroids = read_centroids(case.landmarks_path, stored_grid).to_world(stored_grid)
+        centroids = Centroids(centroids.labels, volume.from_world(centroids.points_mm), "world")
         scan = TrainingScan(volume, centroids, case.patient, case.scan)
         progress()
         return scan

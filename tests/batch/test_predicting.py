@@ -7,7 +7,7 @@ from vertloc.batch.records import read_record
 from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError
 from vertloc.geometry import Grid
-from vertloc.io.images import read_grid, read_image, write_image
+from vertloc.io.images import read_grid, write_image
 from vertloc.io.landmarks.lml import read_lml
 from vertloc.report import overlay
 from vertloc.volume import Volume
@@ -94,22 +94,6 @@ def test_the_files_hold_what_was_found_in_the_frame_that_was_asked_for(data, toy
     expected = grid.local_to_world(in_local.points_mm)
     np.testing.assert_allclose(in_world.points_mm, expected, atol=0.001)
     assert np.abs(in_world.points_mm - in_local.points_mm).max() > 5
-
-
-def test_a_volume_that_was_read_ahead_gives_the_same_result_and_its_error_is_the_scans_failure(
-    data, toy_model, tmp_path
-):
-    (plain,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "plain", n_jobs=2)
-    volume = read_image(data / "a.mhd")
-    (ahead,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "ahead", n_jobs=2, read_ahead=lambda: volume)
-    assert (tmp_path / "ahead/a.lml").read_bytes() == (tmp_path / "plain/a.lml").read_bytes()
-    assert ahead.confidence == plain.confidence
-    (failed,) = predict_cases(
-        cases(data, "a.mhd"), toy_model, tmp_path / "ahead", read_ahead=lambda: read_image(data / "broken.mhd")
-    )
-    assert failed.status == "failed"
-    assert "broken.mhd: not a MetaImage header" in failed.message
-    assert names_in(tmp_path / "ahead") == ["a.lml"]
 
 
 def test_a_scan_that_fails_leaves_what_was_there_as_it_was(data, toy_model, tmp_path):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertloc.geometry import Grid
-from vertloc.stages.preprocess import PreprocessSettings, _axis_weights, preprocess
+from vertloc.stages.preprocess import PreprocessSettings, preprocess
+from vertloc.stages.resampling import _axis_weights
 from vertloc.volume import Volume
 
 

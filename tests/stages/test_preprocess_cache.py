@@ -16,13 +16,14 @@ from vertloc.volume import Volume
 
 def write_scan(path, seed=0):
     voxels = np.random.default_rng(seed).integers(-1000, 1500, (9, 12, 10)).astype(np.int16)
-    tilted = (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+    tilted = (0.0, 0.8, 0.6, 1.0, 0.0, 0.0, 0.0, 0.6, -0.8)
     write_image(Volume(voxels, Grid(voxels.shape, (1.5, 2.0, 2.5), (3.0, -4.0, 5.0), tilted)), path)
 
 
 def assert_same(one, two):
     np.testing.assert_array_equal(one[0].voxels, two[0].voxels)
-    assert one[0].grid == two[0].grid
+    for name in ("grid", "tilted", "warnings"):
+        assert getattr(one[0], name) == getattr(two[0], name)
     assert one[1] == two[1]
 
 

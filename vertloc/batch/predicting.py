@@ -26,8 +26,9 @@ from vertloc.batch.resuming import Finished, finished
 from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
+from vertloc.geometry import Grid
 from vertloc.io.atomic import remove_stale_temporaries
-from vertloc.io.images import image_files, read_image
+from vertloc.io.images import image_files, open_image, read_image
 from vertloc.io.landmarks.lml import format_lml
 from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
@@ -35,7 +36,7 @@ from vertloc.localization import Localization, localize
 from vertloc.model import Model, save_model
 from vertloc.stages.shape_labelling import label_chain
 from vertloc.versions import versions
-from vertloc.volume import Volume
+from vertloc.volume import Scan
 from vertloc.workers import n_workers
 
 logger = logging.getLogger(__name__)
@@ -117,14 +118,12 @@ def predict_cases(
     n_jobs: int = 1,
     options: PredictOptions | None = None,
     progress: Callable[[CaseResult], None] = lambda _: None,
-    read_ahead: Callable[[], Volume] | None = None,
     model_sha256: Callable[[], str] | None = None,
 ) -> list[CaseResult]:
     """Localize every case and write `<scan>.lml` into the folder `out`, and `records/`; in the order of the cases.
 
     Several cases run side by side on `n_jobs` threads; a single case gets all threads.
     progress : called with each result, in the order of the cases
-    read_ahead : gives the volume of a single case, if its reading has already begun
     model_sha256 : gives the checksum of the model's file, asked for once the first scan is computed
     A scan that fails leaves what was there as it was. Raises OutputError if `out` cannot be written to, or holds an
     annotation that a result would replace.
@@ -141,7 +140,7 @@ def predict_cases(
         _refuse_to_replace_annotations(cases, out)
     results = []
     checksum = model_sha256 or (lambda: model_checksum(model))
-    for result in _all_predicted(cases, _Job(model, checksum(), out, options), n_jobs, read_ahead):
+    for result in _all_predicted(cases, _Job(model, checksum(), out, options), n_jobs):
         results.append(result)
         progress(result)
     return results
@@ -154,12 +153,10 @@ def model_checksum(model: Model) -> str:
         return file_sha256(Path(folder) / "model.npz")
 
 
-def _all_predicted(
-    cases: Sequence[Case], job: _Job, n_jobs: int, read_ahead: Callable[[], Volume] | None
-) -> Iterator[CaseResult]:
+def _all_predicted(cases: Sequence[Case], job: _Job, n_jobs: int) -> Iterator[CaseResult]:
     """Yield the results in the order of the cases."""
     if len(cases) == 1:  # joblib takes a tenth of a second to import
-        yield _predict_case(cases[0], job, n_jobs, read_ahead)
+        yield _predict_case(cases[0], job, n_jobs)
         return
     from joblib import Parallel, delayed
 
@@ -168,7 +165,7 @@ def _all_predicted(
     yield from parallel(delayed(_predict_case)(case, job, 1) for case in cases)
 
 
-def _predict_case(case: Case, job: _Job, n_jobs: int, read_ahead: Callable[[], Volume] | None = None) -> CaseResult:
+def _predict_case(case: Case, job: _Job, n_jobs: int) -> CaseResult:
     """Predict one scan, whatever is wrong with it: one scan must not stop the others."""
     start = time.perf_counter()
     blank = Record(case.scan, str(case.image_path), None, "failed", versions=versions())
@@ -178,13 +175,13 @@ def _predict_case(case: Case, job: _Job, n_jobs: int, read_ahead: Callable[[], V
             earlier = finished(case, blank.origin, job.out, job.options) if job.options.resume else None
             if earlier is not None:
                 return _skipped(case, earlier, job)
-            volume = read_ahead() if read_ahead else read_image(case.image_path)
-            found = localize(volume, job.model, n_jobs)
-            record = _describe(blank, volume, found, job.model)
+            scan = open_image(case.image_path)  # its voxels are never held as a whole
+            found = localize(scan, job.model, n_jobs)
+            record = _describe(blank, scan, found, job.model)
             if job.options.preview:
-                _draw(record, volume, job.out)
+                _draw(record, case, job.out)
             record = replace(record, warnings=tuple(warnings), seconds=round(time.perf_counter() - start, 3))
-            record = write_results(job.out, record, _files(case, volume, found, job))
+            record = write_results(job.out, record, _files(case, scan.grid, found, job))
         except Exception as error:
             # What nobody foresaw is said with its kind.
             logger.error("%s: %s", case.scan, _message(error), exc_info=not isinstance(error, _FORESEEN))
@@ -194,35 +191,36 @@ def _predict_case(case: Case, job: _Job, n_jobs: int, read_ahead: Callable[[], V
     return CaseResult("done" if found.labels else "empty", record)
 
 
-def _describe(blank: Record, volume: Volume, found: Localization, model: Model) -> Record:
+def _describe(blank: Record, scan: Scan, found: Localization, model: Model) -> Record:
     confidence = {label: round(float(p), 4) for label, p in zip(found.labels, found.confidence, strict=True)}
     points = {label: (float(x), float(y), float(z)) for label, (x, y, z) in found.world}
-    message = "" if confidence else why_empty(volume, model)
+    message = "" if confidence else why_empty(scan, model)
     state: Literal["done", "empty"] = "done" if confidence else "empty"
     return replace(blank, state=state, message=message, confidence=confidence, world_mm=points)
 
 
-def _files(case: Case, volume: Volume, found: Localization, job: _Job) -> dict[str, bytes]:
+def _files(case: Case, grid: Grid, found: Localization, job: _Job) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results."""
     frame = job.options.frame
     files = {f"{case.scan}.lml": format_lml(found.local if frame == "local" else found.world, frame=frame)}
     if job.options.without_chain:
         settings = replace(job.model.settings.chain, use_chain=False)
         best = label_chain(found.proposals, job.model.shape, settings).centroids
-        files[f"{job.options.without_chain}/{case.scan}.lml"] = format_lml(best.to_local(volume.grid))
+        files[f"{job.options.without_chain}/{case.scan}.lml"] = format_lml(best.to_local(grid))
     return files
 
 
-def _draw(record: Record, volume: Volume, out: Path) -> None:
+def _draw(record: Record, case: Case, out: Path) -> None:
     from vertloc.report.overlay import draw_overlay
 
+    volume = read_image(case.image_path)
     draw_overlay(volume, record.centroids(), None, out / f"{record.scan}.png", record.scan, record.confidence)
 
 
 def _skipped(case: Case, earlier: Finished, job: _Job) -> CaseResult:
     """Leave a finished scan alone, but for a picture that is missing."""
     if earlier.lacks_picture:
-        _draw(earlier.record, read_image(case.image_path), job.out)
+        _draw(earlier.record, case, job.out)
     return CaseResult("skipped", earlier.record)
 
 

@@ -16,7 +16,6 @@ from vertloc.cohorts.case import Case
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
-from vertloc.io.images import read_image
 from vertloc.io.model_file import file_sha256, read_model_file
 from vertloc.io.outputs import make_folder
 
@@ -32,7 +31,6 @@ def run(args: Namespace) -> int:
         # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
         stored = reader.submit(read_model_file, args.model)
         sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
-        first = reader.submit(read_image, cases[0].image_path) if len(cases) == 1 and not args.resume else None
         from vertloc.batch.predicting import PredictOptions, predict_cases
         from vertloc.config import read_prediction_settings
         from vertloc.model import model_of
@@ -59,8 +57,7 @@ def run(args: Namespace) -> int:
                 results.append(result)
                 step()
 
-            read_ahead = first.result if first else None
-            predict_cases(cases, model, args.out, args.n_jobs, options, done, read_ahead, sha256.result)
+            predict_cases(cases, model, args.out, args.n_jobs, options, done, sha256.result)
     except KeyboardInterrupt:
         manifest(is_stopped=True)
         raise

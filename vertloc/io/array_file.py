@@ -21,7 +21,7 @@ from vertloc.io.atomic import write_bytes_atomically
 _MAGIC = b"vertloc arrays 1\n"
 _CHECKSUM_BYTES = 32
 _MOST_HEADER_BYTES = 1_000_000
-_TYPES = ("<i2", "<f8")
+_TYPES = ("<i2", "<f8", "|u1")
 
 
 def write_array_file(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:

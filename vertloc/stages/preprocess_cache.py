@@ -21,8 +21,9 @@ from vertloc import geometry
 from vertloc.errors import OutputError
 from vertloc.geometry import Grid
 from vertloc.io.array_file import read_array_file, write_array_file
-from vertloc.io.images import image_files, read_image
+from vertloc.io.images import image_files, open_image
 from vertloc.kernels import resample
+from vertloc.stages import intensities, padding, resampling
 from vertloc.stages import preprocess as preprocess_module
 from vertloc.stages.preprocess import IsotropicVolume, PreprocessSettings, preprocess
 
@@ -55,8 +56,8 @@ def read_preprocessed(
 
 
 def _read(path: Path, settings: PreprocessSettings) -> tuple[IsotropicVolume, Grid]:
-    volume = read_image(path)
-    return preprocess(volume, settings), volume.grid
+    image = open_image(path)
+    return preprocess(image, settings), image.grid
 
 
 def _key(path: Path, settings: PreprocessSettings) -> str:
@@ -68,26 +69,28 @@ def _key(path: Path, settings: PreprocessSettings) -> str:
 def _code() -> str:
     """Checksum of the sources that make an isotropic volume: a cache must not outlive a change of them."""
     digest = hashlib.sha256()
-    for module in (geometry, resample, preprocess_module):
+    for module in (geometry, resample, resampling, padding, intensities, preprocess_module):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
 
 def _save(volume: IsotropicVolume, stored: Grid, path: Path, key: str) -> None:
-    grids = np.stack([_as_numbers(volume.grid), _as_numbers(stored)])
-    write_array_file(path, key, {"voxels": volume.voxels, "grids": grids})
+    grids = [_as_numbers(grid) for grid in (volume.grid, stored, volume.tilted) if grid is not None]
+    warnings = np.frombuffer(json.dumps(volume.warnings).encode(), np.uint8)
+    write_array_file(path, key, {"voxels": volume.voxels, "grids": np.stack(grids), "warnings": warnings})
 
 
 def _load(path: Path, key: str) -> tuple[IsotropicVolume, Grid]:
     """Raise ValueError, KeyError or OSError for what `_save` did not write."""
     arrays = read_array_file(path, key)
     voxels, grids = arrays["voxels"], arrays["grids"]
-    if voxels.dtype != np.int16 or voxels.ndim != 3 or grids.shape != (2, 18):
+    if voxels.dtype != np.int16 or voxels.ndim != 3 or grids.shape not in ((2, 18), (3, 18)):
         raise ValueError(f"found {voxels.dtype} voxels of shape {voxels.shape} and grids of shape {grids.shape}")
-    grid, stored = _from_numbers(grids[0]), _from_numbers(grids[1])
+    grid, stored, *tilted = map(_from_numbers, grids)
     if grid.shape != voxels.shape:
         raise ValueError(f"found voxels of shape {voxels.shape} for a grid of shape {grid.shape}")
-    return IsotropicVolume(voxels, grid), stored
+    warnings = tuple(str(line) for line in json.loads(arrays["warnings"].tobytes()))
+    return IsotropicVolume(voxels, grid, tilted[0] if tilted else None, warnings), stored
 
 
 def _as_numbers(grid: Grid) -> NDArray[np.float64]:

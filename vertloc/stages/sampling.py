@@ -65,7 +65,8 @@ class CentreSampleSettings:
 class TrainingScan:
     """One annotated scan, ready for training.
 
-    centroids : in the world frame; patient : scans of one patient stay together when trees choose their scans
+    centroids : in the frame of the volume's grid, which is the world frame if the scan is not tilted
+    patient : scans of one patient stay together when trees choose their scans
     """
 
     volume: IsotropicVolume

@@ -5,7 +5,7 @@ knows its grid and reads its voxels; `checks` is what every header must pass; `i
 other libraries hold.
 """
 
-from vertloc.io.images.door import as_volume, image_files, open_image, read_grid, read_image, write_image
+from vertloc.io.images.door import as_scan, as_volume, image_files, open_image, read_grid, read_image, write_image
 from vertloc.io.images.image_file import ImageFile
 from vertloc.io.images.in_memory import ImageInMemory, NibabelImage, volume_from_nibabel, volume_from_sitk
 from vertloc.io.images.registry import IMAGE_SUFFIXES, is_image_path, scan_name
@@ -15,6 +15,7 @@ __all__ = [
     "ImageFile",
     "ImageInMemory",
     "NibabelImage",
+    "as_scan",
     "as_volume",
     "image_files",
     "is_image_path",

@@ -6,17 +6,15 @@ The array keeps its stored order, number type and grid; nothing is resampled or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.io.images.image_file import ImageFile
+from vertloc.io.images.image_file import ImageFile, system_errors_as_image_errors
 from vertloc.io.images.in_memory import ImageInMemory, volume_in_memory
 from vertloc.io.images.registry import checked_format, expected_suffixes, format_of, scan_name
-from vertloc.volume import Volume
+from vertloc.volume import Scan, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ def read_image(path: str | Path) -> Volume:
     Raises ImageError as `open_image` does, and for voxels that are truncated, damaged or not finite.
     """
     image = open_image(path)
-    with _system_errors_as_image_errors(image.path):
+    with system_errors_as_image_errors(image.path):
         return Volume(image.read(), image.grid, image.name, image.warnings)
 
 
@@ -55,13 +53,25 @@ def as_volume(image: str | Path | ImageInMemory, grid: Grid | None = None, name:
     return volume_in_memory(image, grid, name)
 
 
+def as_scan(image: str | Path | ImageFile | ImageInMemory, grid: Grid | None = None, name: str = "") -> Scan:
+    """Open a path, whose voxels are then read a few slices at a time, or convert an image; see `as_volume`.
+
+    What has been opened already is passed through.
+    """
+    if isinstance(image, str | Path):
+        return open_image(image)
+    if isinstance(image, ImageFile):
+        return image
+    return volume_in_memory(image, grid, name)
+
+
 def read_grid(path: str | Path) -> Grid:
     """Read only the header of a scan: its stored grid.
 
     Raises ImageError for whatever `read_image` would refuse without looking at the voxels, truncated files included.
     """
     image = _opened(Path(path))
-    with _system_errors_as_image_errors(image.path):
+    with system_errors_as_image_errors(image.path):
         image.check_length()
     return image.grid
 
@@ -85,15 +95,7 @@ def write_image(volume: Volume, path: str | Path) -> None:
 
 
 def _opened(path: Path) -> ImageFile:
-    with _system_errors_as_image_errors(path):
+    with system_errors_as_image_errors(path):
         image = replace(checked_format(path).open(path), name=scan_name(path))
         image.check_data()
     return image
-
-
-@contextmanager
-def _system_errors_as_image_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -11,7 +11,8 @@ import gzip
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -30,6 +31,7 @@ LARGEST_OFFSET = 1 << 26
 """Voxels that begin further behind the start of a file are refused; headers and their extensions are much shorter."""
 
 _CHUNK = 1 << 20
+_SLAB_BYTES = 1 << 24
 # The format of deflate cannot compress better than this.
 _LARGEST_COMPRESSION = 1032
 
@@ -119,6 +121,44 @@ class ImageFile:
         return voxels
 
     @property
+    def slab_bytes(self) -> int:
+        """How many bytes of voxels are best asked for at a time: enough for two threads to share."""
+        return _SLAB_BYTES
+
+    @property
+    def slice_bytes(self) -> int:
+        """How many bytes one stored slice has."""
+        return self.n_bytes // self.grid.shape[0]
+
+    def slabs(self, bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+        """Yield the voxels of slices a to b for each (a, b), reading the next ones while these are used.
+
+        Neither a nor b falls from one slab to the next; a slab is overwritten by the one after the next. Raises
+        ImageError as `read` does, for what has been read so far.
+        """
+        return _one_ahead(self._slabs(bounds))
+
+    def _slabs(self, bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+        n_slices, n_y, n_x = self.grid.shape
+        longest = max((end - begin for begin, end in bounds), default=0)
+        buffers = [np.empty((longest, n_y, n_x), self.stored_type) for _ in range(2)]
+        position, previous = 0, buffers[0][:0]
+        with system_errors_as_image_errors(self.path), self._voxel_bytes() as file:
+            for i, (begin, end) in enumerate(bounds):
+                slab = buffers[i % 2][: end - begin]
+                kept = max(position - begin, 0)
+                slab[:kept] = previous[len(previous) - kept :]
+                for _ in range(begin - position):
+                    self._fill(file, slab[:1])  # passed over
+                self._fill(file, slab[kept:])
+                position, previous = end, slab
+                voxels = self._scaled(slab)
+                check_finite(voxels, str(self.path))
+                yield voxels
+            if position == n_slices:
+                self._finish(file)
+
+    @property
     def _wanted(self) -> str:
         return f"{self.grid.shape[::-1]} voxels of {self.stored_type.name} are {self.n_bytes} bytes"
 
@@ -159,6 +199,15 @@ class ImageFile:
         return stored.astype(self.stored_type.newbyteorder("="), copy=False)
 
 
+@contextmanager
+def system_errors_as_image_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into an ImageError that names the image."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 def check_finite(voxels: NDArray[Any], where: str) -> None:
     """Raise ImageError if voxels are no real or no finite numbers."""
     if voxels.dtype.kind not in "iuf":
@@ -167,6 +216,15 @@ def check_finite(voxels: NDArray[Any], where: str) -> None:
     if voxels.dtype.kind == "f" and not (np.isfinite(voxels.min()) and np.isfinite(voxels.max())):
         n_bad = int(voxels.size - np.isfinite(voxels).sum())
         raise ImageError(f"{where}: {n_bad} of {voxels.size} voxels are not finite numbers")
+
+
+def _one_ahead(slabs: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Yield the same arrays, each made on another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, slabs, None)
+        while (slab := coming.result()) is not None:
+            coming = reader.submit(next, slabs, None)
+            yield slab
 
 
 class _Bytes(Protocol):

@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 
 import numpy as np
@@ -88,7 +89,8 @@ def refusal(path):
 
 def arrays_of(model):
     for forest in (model.classifier, model.centre_forest, model.naming_forest):
-        yield from (forest.roots, forest.children, forest.features, forest.thresholds, forest.leaf_values)
+        features = np.where(forest.children[:, 0] < 0, 0, forest.features)  # a leaf's feature says nothing
+        yield from (forest.roots, forest.children, features, forest.thresholds, forest.rows())
         yield from (forest.pool.offset_mm, forest.pool.size_mm)
     yield from (model.shape.mean_mm, model.shape.covariance_mm2)
 
@@ -131,11 +133,29 @@ def test_a_model_without_the_optional_forests_comes_back_without_them(toy_model,
 
 def test_other_programs_can_read_the_arrays_without_pickle(saved, toy_model):
     with np.load(saved, allow_pickle=False) as arrays:
-        np.testing.assert_array_equal(arrays["classifier/leaf_values"], toy_model.classifier.leaf_values)
+        np.testing.assert_array_equal(arrays["classifier/leaf_shares"], toy_model.classifier.leaf_values.shares)
 
 
 def test_the_rewriting_of_these_tests_alone_spoils_nothing(parts, tmp_path, toy_model):
     assert load_model(parts.write(tmp_path / "same.npz")).provenance == toy_model.provenance
+
+
+STORED = sorted((Path(__file__).parent / "stored").glob("model-format-*.npz"))
+
+
+def test_there_is_a_stored_model_of_this_format():
+    assert f"model-format-{model_file.FORMAT_VERSION}.npz" in {path.name for path in STORED}
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_a_model_stored_long_ago_still_loads_and_finds_the_same(path, toy_scans):
+    expected = json.loads(path.with_suffix(".json").read_text())
+    found = localize(toy_scans[5].volume, load_model(path))
+    assert list(found.labels) == list(expected["points_mm"])
+    assert len(found.labels) >= 5
+    # Other processors may round otherwise in the last digits.
+    np.testing.assert_allclose(found.world.points_mm, list(expected["points_mm"].values()), atol=1e-6)
+    np.testing.assert_allclose(found.confidence, list(expected["confidence"].values()), atol=1e-6)
 
 
 # What is no model file
@@ -341,8 +361,9 @@ def test_what_could_not_be_loaded_is_not_saved_over_a_good_model(toy_model, save
     shape = dataclasses.replace(toy_model.shape, mean_mm=toy_model.shape.mean_mm * 1000)
     with pytest.raises(ModelError, match="shape/mean_mm: not the displacements between vertebrae"):
         save_model(dataclasses.replace(toy_model, shape=shape), path)
-    forest = toy_model.classifier.with_leaf_values(2 * toy_model.classifier.leaf_values)
-    with pytest.raises(ModelError, match="classifier/leaf_values: expected class distributions"):
+    leaves = toy_model.classifier.leaf_values
+    forest = toy_model.classifier.with_leaf_values(dataclasses.replace(leaves, shares=leaves.shares // 2))
+    with pytest.raises(ModelError, match="classifier/leaf_shares: expected class distributions"):
         save_model(dataclasses.replace(toy_model, classifier=forest), path)
     assert path.read_bytes() == saved.read_bytes()
 
@@ -353,7 +374,8 @@ def test_what_could_not_be_loaded_is_not_saved_over_a_good_model(toy_model, save
 def test_every_array_must_be_there(parts, tmp_path):
     for name in list(parts.header["sha256"]):
         data = parts.members.pop(f"{name}.npy")
-        assert refusal(parts.write(tmp_path / "m.npz")) == f"{name} is missing"
+        # What a file does not have is told by the array that is looked for first.
+        assert "is missing" in refusal(parts.write(tmp_path / "m.npz"))
         parts.members[f"{name}.npy"] = data
 
 
@@ -381,80 +403,86 @@ def test_no_number_may_be_infinite_or_none(parts, tmp_path, value):
 
 @pytest.mark.parametrize("prefix", ["classifier", "centres", "naming"])
 class TestEveryForest:
-    def inner(self, parts, prefix):
-        return np.flatnonzero(parts[f"{prefix}/children"][:, 0] >= 0)
-
-    def leaf(self, parts, prefix):
-        return np.flatnonzero(parts[f"{prefix}/children"][:, 0] < 0)
+    def n_leaves(self, parts, prefix):
+        return parts[f"{prefix}/weight" if prefix == "centres" else f"{prefix}/leaf_sizes"].size
 
     def test_features_lie_in_the_pool(self, parts, tmp_path, prefix):
-        for value in (-1, len(parts[f"{prefix}/offset_mm"]), 2**31 - 1):
-            parts.edit(f"{prefix}/features", self.inner(parts, prefix)[1], value)
+        for name, value in (("features", 2**16 - 1), ("first_features", -1), ("first_features", 2**31 - 1)):
+            right = parts[f"{prefix}/{name}"]
+            parts.edit(f"{prefix}/{name}", 0, value)
             assert "names a feature that is not in the pool" in refusal(parts.write(tmp_path / "m.npz"))
+            parts[f"{prefix}/{name}"] = right
 
     def test_an_empty_pool_has_no_feature_zero_either(self, parts, tmp_path, prefix):
-        for name, dtype in (("offset_mm", np.float32), ("size_mm", np.float32)):
-            parts[f"{prefix}/{name}"] = np.empty((0, 2, 3), dtype)
+        for name in ("offset_mm", "size_mm"):
+            parts[f"{prefix}/{name}"] = np.empty((0, 2, 3), np.float32)
         parts[f"{prefix}/features"] = np.zeros_like(parts[f"{prefix}/features"])
+        parts[f"{prefix}/first_features"] = np.zeros_like(parts[f"{prefix}/first_features"])
         assert prefix in refusal(parts.write(tmp_path / "m.npz"))
 
-    def test_leaves_name_rows_that_exist(self, parts, tmp_path, prefix):
-        for value in (-1, len(parts[f"{prefix}/leaf_values"]), 2**31 - 1):
-            parts.edit(f"{prefix}/children", (self.leaf(parts, prefix)[-1], 1), value)
-            assert "a leaf names a row that does not exist" in refusal(parts.write(tmp_path / "m.npz"))
+    def test_every_tree_has_its_first_feature(self, parts, tmp_path, prefix):
+        right = parts[f"{prefix}/first_features"]
+        for wrong in (right[1:], right[:0], np.append(right, right[-1:])):
+            parts[f"{prefix}/first_features"] = wrong
+            assert f"{prefix}/first_features: found" in refusal(parts.write(tmp_path / "m.npz"))
 
-    def test_children_come_after_their_parents_inside_their_tree(self, parts, tmp_path, prefix):
-        node, n_nodes = self.inner(parts, prefix)[3], len(parts[f"{prefix}/children"])
-        right = parts[f"{prefix}/children"]
-        first_tree_ends = parts[f"{prefix}/roots"][1]
-        assert node < first_tree_ends < n_nodes
-        for value in (0, node, node - 1, first_tree_ends, n_nodes, 2**31 - 1):
-            for side in (0, 1):
-                parts.edit(f"{prefix}/children", (node, side), value)
-                assert "does not come after its parent" in refusal(parts.write(tmp_path / "m.npz"))
-                parts[f"{prefix}/children"] = right
-
-    def test_a_node_has_one_parent(self, parts, tmp_path, prefix):
-        node = self.inner(parts, prefix)[0]
-        left, _ = parts[f"{prefix}/children"][node]
-        parts.edit(f"{prefix}/children", (node, 1), left)
-        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: a node has two parents or none"
-
-    def test_a_node_that_no_walk_can_reach_is_refused(self, parts, tmp_path, prefix):
-        parts.edit(f"{prefix}/children", self.inner(parts, prefix)[-1], (-1, 0))
-        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: a node has two parents or none"
-
-    def test_roots_rise_from_the_first_node(self, parts, tmp_path, prefix):
-        right = parts[f"{prefix}/roots"]
-        for wrong in (right[1:], right[::-1], right[:0], np.append(right, right[-1]), right + 1, -right):
-            parts[f"{prefix}/roots"] = wrong
-            assert prefix in refusal(parts.write(tmp_path / "m.npz"))
+    def test_nodes_that_are_no_whole_trees_are_refused(self, parts, tmp_path, prefix):
+        n_inner, n_leaves = parts[f"{prefix}/features"].size, self.n_leaves(parts, prefix)
+        is_leaf = np.unpackbits(parts[f"{prefix}/is_leaf"])[: n_inner + n_leaves]
+        # With the last leaf first, that one is a tree, and the last tree lacks it.
+        parts[f"{prefix}/is_leaf"] = np.packbits(np.roll(is_leaf, 1))
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/is_leaf: the last tree is not finished"
+        for wrong in (np.zeros_like(is_leaf), np.ones_like(is_leaf), is_leaf[:-9], np.append(is_leaf, is_leaf)):
+            parts[f"{prefix}/is_leaf"] = np.packbits(wrong)
+            message = refusal(parts.write(tmp_path / "m.npz"))
+            assert message == f"{prefix}/is_leaf: expected {n_inner + n_leaves} nodes, {n_leaves} of them leaves"
 
     def test_a_tree_deeper_than_a_walk_can_go_is_refused(self, parts, tmp_path, prefix):
-        depth = 600
-        left = np.arange(1, 2 * depth, 2)
-        children = np.full((2 * depth + 1, 2), -1, np.int32)
-        children[0 : 2 * depth : 2] = np.stack([left, left + 1], axis=1)
-        children[children[:, 0] < 0, 1] = 0
-        parts[f"{prefix}/roots"] = np.zeros(1, np.int64)
-        parts[f"{prefix}/children"] = children
-        parts[f"{prefix}/features"] = np.zeros(len(children), np.int32)
-        parts[f"{prefix}/thresholds"] = np.zeros(len(children), np.float32)
-        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/children: deeper than 511 levels"
+        n_inner, n_leaves = parts[f"{prefix}/features"].size, self.n_leaves(parts, prefix)
+        assert n_inner > 511
+        # A single chain of inner nodes, and small trees of what is left.
+        is_leaf = np.concatenate([np.zeros(n_inner), np.ones(n_leaves)]).astype(np.uint8)
+        parts[f"{prefix}/is_leaf"] = np.packbits(is_leaf)
+        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/is_leaf: deeper than 511 levels"
 
     def test_features_reach_no_further_than_the_settings_say(self, parts, tmp_path, prefix):
         for name, value in (("offset_mm", 1e3), ("offset_mm", -1e3), ("size_mm", 1e3), ("size_mm", -1)):
             right = parts[f"{prefix}/{name}"]
             parts.edit(f"{prefix}/{name}", (5, 0, 1), value)
-            assert f"{prefix}: a feature reaches further" in refusal(parts.write(tmp_path / "m.npz"))
+            assert f"{prefix}/offset_mm, size_mm: a feature reaches further" in refusal(parts.write(tmp_path / "m.npz"))
             parts[f"{prefix}/{name}"] = right
 
-    def test_leaf_values_are_what_they_claim(self, parts, tmp_path, prefix):
-        for column, value in ((3, -0.5), (3, 1.5), (0, 1e30), (0, -1e30)):
-            right = parts[f"{prefix}/leaf_values"]
-            parts.edit(f"{prefix}/leaf_values", (2, column), value)
-            assert f"{prefix}/leaf_values: expected" in refusal(parts.write(tmp_path / "m.npz"))
-            parts[f"{prefix}/leaf_values"] = right
+
+@pytest.mark.parametrize("prefix", ["classifier", "naming"])
+class TestDistributions:
+    @pytest.mark.parametrize("wrong", ["one more", "one less", "none", "another class", "a share", "no leaf"])
+    def test_leaves_are_distributions(self, parts, tmp_path, prefix, wrong):
+        array, index, value = {
+            "one more": ("leaf_sizes", 0, parts[f"{prefix}/leaf_sizes"][0] + 1),
+            "one less": ("leaf_sizes", 0, parts[f"{prefix}/leaf_sizes"][0] - 1),
+            "none": ("leaf_sizes", slice(None), 0),
+            "another class": ("leaf_classes", 3, 27),
+            "a share": ("leaf_shares", 2, parts[f"{prefix}/leaf_shares"][2] ^ 1),
+            "no leaf": ("leaf_sizes", slice(None), parts[f"{prefix}/leaf_sizes"]),
+        }[wrong]
+        if wrong == "no leaf":
+            parts[f"{prefix}/leaf_sizes"] = parts[f"{prefix}/leaf_sizes"][:0]
+        else:
+            parts.edit(f"{prefix}/{array}", index, value)
+        assert f"{prefix}/{array}: expected" in refusal(parts.write(tmp_path / "m.npz"))
+
+    def test_a_leaf_of_no_entry_among_others_is_refused(self, parts, tmp_path, prefix):
+        sizes = parts[f"{prefix}/leaf_sizes"].copy()
+        sizes[1] += sizes[0]
+        sizes[0] = 0
+        parts[f"{prefix}/leaf_sizes"] = sizes
+        assert f"{prefix}/leaf_sizes: expected sizes of at least 1" in refusal(parts.write(tmp_path / "m.npz"))
+
+
+def test_votes_do_not_point_further_than_a_metre(parts, tmp_path):
+    for value in (8001, -32768):
+        parts.edit("centres/displacement", (1, 4), value)
+        assert refusal(parts.write(tmp_path / "m.npz")) == "centres/displacement: expected displacements of at most 1 m"
 
 
 @pytest.mark.parametrize(
@@ -492,10 +520,8 @@ def test_a_pickle_inside_is_refused_and_never_run(parts, tmp_path):
     out = io.BytesIO()
     np.lib.format.write_array(out, array, allow_pickle=True)
     for data in (out.getvalue(), pickle.dumps(payload)):
-        parts.raw("classifier/leaf_values", data)
-        assert "classifier/leaf_values: expected an array of <i4 <i8 <f4 <f8" in refusal(
-            parts.write(tmp_path / "m.npz")
-        )
+        parts.raw("classifier/leaf_shares", data)
+        assert "classifier/leaf_shares: expected an array of" in refusal(parts.write(tmp_path / "m.npz"))
     pickle.loads(pickle.dumps(Payload(str(tmp_path / "control")))).close()
     assert (tmp_path / "control").exists()
     assert not mark.exists()
@@ -520,15 +546,20 @@ def test_a_pickle_inside_is_refused_and_never_run(parts, tmp_path):
 def test_an_array_header_that_lies_is_refused_before_anything_is_allocated(parts, tmp_path, header):
     text = (header + " " * (-(len(header) + 11) % 64) + "\n").encode()
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(108)
-    parts.raw("classifier/leaf_values", data)
-    assert refusal(parts.write(tmp_path / "m.npz")).startswith("classifier/leaf_values: ")
+    parts.raw("classifier/leaf_shares", data)
+    assert refusal(parts.write(tmp_path / "m.npz")).startswith("classifier/leaf_shares: ")
 
 
-def test_compressed_members_are_refused_unread(parts, tmp_path):
-    parts.raw("classifier/leaf_values", bytes(200_000_000))
+def test_a_bomb_is_refused_unread(parts, tmp_path):
+    parts.raw("classifier/leaf_shares", bytes(200_000_000))
     path = parts.write(tmp_path / "bomb.npz", zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 5_000_000
-    assert refusal(path) == "compressed members; a vertloc model is stored uncompressed"
+    assert refusal(path) == "its members unfold to more than 20 times the file, as no vertloc model does"
+
+
+def test_members_compressed_in_another_way_are_refused(parts, tmp_path):
+    path = parts.write(tmp_path / "m.npz", zipfile.ZIP_BZIP2)
+    assert refusal(path) == "members compressed in a way that no vertloc model is"
 
 
 def test_members_that_no_model_has_are_not_looked_at(parts, tmp_path, toy_model):

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import vertloc
 from vertloc.centroids import Centroids
@@ -19,6 +21,7 @@ from vertloc.errors import TrainingError
 from vertloc.io.landmarks.registry import read_centroids
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest_growing import ForestPlan, TreeMaker, grow_forest
+from vertloc.stages.leaves import Leaves, rounded_votes, sparse_distributions
 from vertloc.stages.naming_samples import naming_views
 from vertloc.stages.preprocess_cache import read_preprocessed
 from vertloc.stages.sampling import TrainingScan, centre_views, classification_views
@@ -69,22 +72,22 @@ def train_on_scans(
     shape = learn_shape_model([scan.centroids for scan in scans], config.shape)
     with _timed("grow the classification forest"):
         views = classification_views(scans, config.labels, config.classifier.samples, sample_seed, n_jobs)
-        plan = _plan(config.classifier, grow_classification_tree, classifier_seed)
+        plan = _plan(config.classifier, classifier_seed, grow_classification_tree, sparse_distributions)
         classifier = grow_forest(views, plan, n_jobs, progress)
     centre_forest = None
     if config.centres.grow:
         with _timed("grow the centre forest"):
             views = centre_views(scans, config.labels, config.centres.samples, sample_seed, n_jobs)
-            centre_forest = grow_forest(views, _plan(config.centres, grow_centre_tree, centre_seed), n_jobs, progress)
+            plan = _plan(config.centres, centre_seed, grow_centre_tree, rounded_votes)
+            centre_forest = grow_forest(views, plan, n_jobs, progress)
     naming_forest = None
     if config.naming.grow:
         with _timed("grow the naming forest"):
             pool_seed, view_seed, tree_seed = naming_seed.spawn(3)
             views = naming_views(scans, shape, config.naming.samples, view_seed, n_jobs)
             tree_seeds = tree_seed.spawn(config.naming.forest.n_trees)
-            plan = ForestPlan(
-                grow_classification_tree, config.naming.features, config.naming.forest, pool_seed, tree_seeds
-            )
+            how = (grow_classification_tree, sparse_distributions)
+            plan = ForestPlan(*how, config.naming.features, config.naming.forest, pool_seed, tree_seeds)
             naming_forest = grow_forest(views, plan, n_jobs, progress)
     provenance = Provenance(
         vertloc=vertloc.__version__,
@@ -131,10 +134,13 @@ def read_training_scans(
 
 
 def _plan(
-    settings: ClassifierSettings | CentreForestSettings, make_tree: TreeMaker, seed: np.random.SeedSequence
+    settings: ClassifierSettings | CentreForestSettings,
+    seed: np.random.SeedSequence,
+    make_tree: TreeMaker,
+    round_leaves: Callable[[NDArray[Any]], Leaves],
 ) -> ForestPlan:
     pool_seed, *tree_seeds = seed.spawn(settings.forest.n_trees + 1)
-    return ForestPlan(make_tree, settings.features, settings.forest, pool_seed, tree_seeds)
+    return ForestPlan(make_tree, round_leaves, settings.features, settings.forest, pool_seed, tree_seeds)
 
 
 @contextmanager

@@ -35,6 +35,14 @@ def test_classes_are_listed_by_voxel_then_class_without_the_background(smallest,
         np.testing.assert_array_equal(column, expected)
 
 
+def test_whole_numbers_are_scaled_in_single_precision():
+    sums = np.random.default_rng(1).integers(0, 5101, (50, 5)).astype(np.int32)
+    expected = probable_classes(np.arange(50), sums.astype(np.float32), np.float32(1 / 5100), np.float32(0.1))
+    found = probable_classes(np.arange(50), sums, np.float32(1 / 5100), np.float32(0.1))
+    for column, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(column, other, strict=True)
+
+
 def test_a_value_at_the_limit_is_kept_and_no_voxel_is_no_entry():
     sums = np.array([[9, 1, 2, 3]], np.float32)
     _, rank, value = probable_classes(np.array([7]), sums, np.float32(0.5), np.float32(1))

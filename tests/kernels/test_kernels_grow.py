@@ -44,23 +44,22 @@ def naive_tree(columns, classes, targets, features_per_node, min_samples_leaf, m
                     found = (score, drawn[k], threshold, left, right)
         return found
 
-    def grow(node, rows, depth):
+    def grow(rows, depth):
+        node = len(nodes)
+        nodes.append(None)
         is_pure = is_mass and len(np.unique(classes[rows])) == 1
         split = best(rows) if depth < max_depth and len(rows) >= 2 * min_samples_leaf and not is_pure else None
         if split is None:
             nodes[node] = ("leaf", len(set(leaf_of[seen])) if seen else 0)
             leaf_of[rows] = nodes[node][1]
             seen.extend(rows)
-            return
+            return node
         _, feature, threshold, left, right = split
-        nodes[node] = (feature, threshold, len(nodes), len(nodes) + 1)
-        nodes.extend([None, None])
-        grow(nodes[node][2], left, depth + 1)
-        grow(nodes[node][3], right, depth + 1)
+        nodes[node] = (feature, threshold, grow(left, depth + 1), grow(right, depth + 1))
+        return node
 
     seen = []
-    nodes.append(None)
-    grow(0, np.argsort(classes, kind="stable"), 0)
+    grow(np.argsort(classes, kind="stable"), 0)
     return nodes, leaf_of
 
 

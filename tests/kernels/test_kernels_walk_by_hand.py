@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vertloc.kernels.walk import STACK_ROWS, add_leaf_values, find_leaves, split_list
+from vertloc.kernels.walk import STACK_ROWS, add_leaf_shares, add_leaf_values, find_leaves, split_list
 
 # An integral image of single voxels: the box at flat position p sums to VALUES[p], whatever its other corners say.
 CORNER = np.array([1, 0, 0, 0, 0, 0, 0, 0], np.int64)
@@ -143,4 +143,18 @@ def test_leaf_values_are_added_to_what_is_there(dtype):
     leaves = rng.integers(0, 6, 10).astype(np.int32)
     expected = out + leaf_values[leaves]
     add_leaf_values(leaves, leaf_values, out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_shares_are_added_to_the_classes_that_a_leaf_lists(n):
+    rng = np.random.default_rng(n)
+    dense = rng.integers(0, 256, (9, 6)) * (rng.random((9, 6)) < 0.4)
+    dense[3] = 0
+    leaf, classes = np.nonzero(dense)
+    starts = np.searchsorted(leaf, np.arange(10)).astype(np.int32)
+    leaves = rng.integers(0, 9, n).astype(np.int32)
+    out = rng.integers(0, 100, (n, 6)).astype(np.int32)
+    expected = out + dense[leaves]
+    add_leaf_shares(leaves, starts, classes.astype(np.uint8), dense[leaf, classes].astype(np.uint8), out)
     np.testing.assert_array_equal(out, expected)

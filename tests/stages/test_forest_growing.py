@@ -9,6 +9,7 @@ from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import bind_forest
 from vertloc.stages.forest_growing import ForestPlan, grow_forest, samples_of_some_patients
+from vertloc.stages.leaves import rounded_votes, sparse_distributions
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingView
 from vertloc.stages.spine_frame import rotation
@@ -38,9 +39,13 @@ def make_views(n=5, patients=None):
     return views
 
 
-def grow_on(views, settings, seed, n_threads=1, on_tree=lambda: None, make_tree=grow_classification_tree):
+CLASSES = (grow_classification_tree, sparse_distributions)
+VOTES = (grow_centre_tree, rounded_votes)
+
+
+def grow_on(views, settings, seed, n_threads=1, on_tree=lambda: None, kind=CLASSES):
     pool_seed, *tree_seeds = np.random.SeedSequence(seed).spawn(settings.n_trees + 1)
-    return grow_forest(views, ForestPlan(make_tree, OPTIONS, settings, pool_seed, tree_seeds), n_threads, on_tree)
+    return grow_forest(views, ForestPlan(*kind, OPTIONS, settings, pool_seed, tree_seeds), n_threads, on_tree)
 
 
 def grow(seed=0, settings=SMALL, n_threads=1, on_tree=lambda: None):
@@ -48,12 +53,12 @@ def grow(seed=0, settings=SMALL, n_threads=1, on_tree=lambda: None):
 
 
 def grow_centres(views, settings, seed=0, n_threads=1):
-    return grow_on(views, settings, seed, n_threads, make_tree=grow_centre_tree)
+    return grow_on(views, settings, seed, n_threads, kind=VOTES)
 
 
 def arrays_of(forest):
     pool = (forest.pool.offset_mm, forest.pool.size_mm)
-    return [forest.roots, forest.children, forest.features, forest.thresholds, forest.leaf_values, *pool]
+    return [forest.roots, forest.children, forest.features, forest.thresholds, forest.rows(), *pool]
 
 
 def same_arrays(first, second):
@@ -95,7 +100,7 @@ def patients_seen(patients, settings, seed=0):
         targets[:, names.index(view.patient) + 1] = 1
         own.append(replace(view, targets=targets))
     forest = grow_on(own, replace(settings, min_samples_leaf=100_000), seed)
-    return forest.leaf_values[:, 1 : len(names) + 1]
+    return forest.rows()[:, 1 : len(names) + 1]
 
 
 def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
@@ -104,7 +109,7 @@ def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
     # 0.6 of three patients are two, each with as much weight as it has scans.
     np.testing.assert_array_equal((shares > 0).sum(axis=1), 2)
     expected = np.where(shares > 0, [2, 1, 2], 0)
-    np.testing.assert_allclose(shares, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(shares, expected / expected.sum(axis=1, keepdims=True), atol=1 / 255)
     assert len(np.unique(shares > 0, axis=0)) > 1
     assert (patients_seen(patients, replace(SMALL, patient_share=1.0)) > 0).all()
     assert ((patients_seen(patients, replace(SMALL, patient_share=0.01)) > 0).sum(axis=1) == 1).all()
@@ -147,9 +152,10 @@ def test_leaves_are_distributions_and_every_tree_is_reported():
     calls = []
     grown = grow(on_tree=lambda: calls.append(1))
     assert len(calls) == grown.n_trees == 3
-    assert grown.leaf_values.shape[1] == N_CLASSES
-    assert (grown.leaf_values >= 0).all()
-    np.testing.assert_allclose(grown.leaf_values.sum(axis=1), 1, atol=1e-6)
+    rows = grown.rows()
+    assert rows.shape[1] == N_CLASSES
+    assert (rows >= 0).all()
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
     assert len(grown.pool) == 60
 
 
@@ -162,7 +168,7 @@ def test_a_trivial_problem_is_learned(grower, thresholds):
     forest = grow(settings=replace(SMALL, grower=grower, thresholds=thresholds, min_samples_leaf=30))
     unseen = make_views(7)[6]
     bound = bind_forest(forest, unseen.volume)
-    found = bound.sums(bound.image.positions(*unseen.index.T)) / 3
+    found = bound.sums(bound.image.positions(*unseen.index.T)) / (3 * 255)
     labels = unseen.targets
     border = np.flatnonzero(np.diff(labels[:: SHAPE[1] * SHAPE[2], 9]))[0] + 0.5
     inner = np.abs(unseen.index[:, 0] - border) > 2
@@ -188,8 +194,8 @@ def test_centre_leaves_are_the_mean_displacement_and_a_weight_for_its_sureness()
         for row in np.unique(leaf):
             own = target[leaf == row]
             variance = own.var(axis=0).mean()
-            np.testing.assert_allclose(forest.leaf_values[row, :3], own.mean(axis=0), atol=1e-4)
-            np.testing.assert_allclose(forest.leaf_values[row, 3], (1 + variance / 4) ** -2, rtol=1e-4)
+            np.testing.assert_allclose(forest.leaf_values[row, :3], own.mean(axis=0), atol=0.07)
+            np.testing.assert_allclose(forest.leaf_values[row, 3], (1 + variance / 4) ** -2, atol=2e-5)
 
 
 @pytest.mark.parametrize(("grower", "thresholds"), GROWERS)
@@ -215,7 +221,7 @@ def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_e
     forest = grow_centres(some, settings)
     means = [views[i].targets.mean(axis=0) for i in (1, 3)]
     found = [min(np.abs(leaf[:3] - mean).max() for mean in means) for leaf in forest.leaf_values]
-    np.testing.assert_allclose(found, 0, atol=1e-4)
+    np.testing.assert_allclose(found, 0, atol=0.07)
     with pytest.raises(TrainingError, match="none of the 4 views"):
         grow_centres([replace(view, **nothing) for view in views], settings)
 
@@ -231,7 +237,7 @@ def test_samples_with_a_frame_see_their_features_in_it(n_shared):
     turned, plain = grow_on(framed, settings, 5), grow_on(views, settings, 5)
     assert not same_arrays(turned, plain)
     bound = bind_forest(turned, views[0].volume).turned(frame)
-    found = bound.sums(bound.image.positions(*views[0].index.T)) / 2
+    found = bound.sums(bound.image.positions(*views[0].index.T)) / (2 * 255)
     wrong = np.abs(found - views[0].targets).max(axis=1) > 0.3
     assert wrong.mean() < 0.05
     eye = [replace(view, frame=halves, frames=np.stack([np.eye(3)] * 2)) for view in views]

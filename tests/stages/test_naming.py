@@ -9,6 +9,7 @@ from vertloc.stages.context_features import ContextFeatureSettings
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import bind_forest
 from vertloc.stages.forest_growing import ForestPlan, grow_forest
+from vertloc.stages.leaves import sparse_distributions
 from vertloc.stages.naming import NamingSettings, name_in_spine_frame
 from vertloc.stages.naming_samples import NamingSampleSettings, naming_views
 from vertloc.stages.preprocess import IsotropicVolume
@@ -50,7 +51,8 @@ def make_scan(seed, levels=LEVELS):
 def grow(scans, n_threads=1, seed=0, settings=FOREST, samples=SAMPLES, on_tree=lambda: None):
     pool_seed, sample_seed, tree_seed = np.random.SeedSequence(seed).spawn(3)
     views = naming_views(scans, PRIOR, samples, sample_seed, n_threads)
-    plan = ForestPlan(grow_classification_tree, OPTIONS, settings, pool_seed, tree_seed.spawn(settings.n_trees))
+    seeds = (pool_seed, tree_seed.spawn(settings.n_trees))
+    plan = ForestPlan(grow_classification_tree, sparse_distributions, OPTIONS, settings, *seeds)
     return grow_forest(views, plan, n_threads, on_tree)
 
 
@@ -99,7 +101,7 @@ def test_a_place_is_named_by_the_mean_answer_around_it_in_the_frame_of_the_neare
     assert np.linalg.norm(frame - np.eye(3)) > 0.3
     bound = bind_forest(forest, scan.volume).turned(frame)
     sums = bound.sums(bound.image.positions(*np.array(around).T))
-    expected = sums.mean(axis=0)[BACKGROUND + 1 :] / FOREST.n_trees
+    expected = sums.mean(axis=0)[BACKGROUND + 1 :] / (FOREST.n_trees * 255)
     np.testing.assert_allclose(probability(found), expected[found.rank], rtol=1e-5)
     np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
     assert len(found) > 0
@@ -116,7 +118,7 @@ def test_balance_is_a_power_of_the_frequency_of_the_classes(balance):
     count[BACKGROUND] = 40
     count[[RANK[level] + 1 for level in LEVELS]] = 10, 10, 5, 5
     expected = np.where(count > 0, count ** (1.0 - balance), 0)
-    np.testing.assert_allclose(grown.leaf_values[0], expected / expected.sum(), rtol=1e-5)
+    np.testing.assert_allclose(grown.rows()[0], expected / expected.sum(), atol=1 / 255)
 
 
 def test_the_first_chains_names_do_not_count_only_its_places(forest):
@@ -171,8 +173,9 @@ def test_the_forest_depends_on_its_seed_and_not_on_the_threads(forest):
     calls = []
     two = grow(SCANS, n_threads=2, on_tree=lambda: calls.append(1))
     assert len(calls) == two.n_trees == FOREST.n_trees
-    for attribute in ("roots", "children", "features", "thresholds", "leaf_values"):
+    for attribute in ("roots", "children", "features", "thresholds"):
         np.testing.assert_array_equal(getattr(two, attribute), getattr(forest, attribute))
+    np.testing.assert_array_equal(two.rows(), forest.rows())
     np.testing.assert_array_equal(two.pool.offset_mm, forest.pool.offset_mm)
     assert len(two.pool) == 150
     other = grow(SCANS, seed=1)
@@ -189,7 +192,7 @@ def test_a_scan_without_any_known_vertebra_teaches_nothing_and_does_no_harm(fore
     unknown = replace(SCANS[0], centroids=Centroids.from_points({}, "world"))
     grown = grow([*SCANS, unknown])
     np.testing.assert_array_equal(grown.thresholds, forest.thresholds)
-    np.testing.assert_array_equal(grown.leaf_values, forest.leaf_values)
+    np.testing.assert_array_equal(grown.rows(), forest.rows())
 
 
 def test_impossible_settings_are_refused():

@@ -13,7 +13,8 @@ from vertloc.stages.context_features import (
     make_integral_image,
 )
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
-from vertloc.stages.forest import FlatForest, join_forests
+from vertloc.stages.forest import FlatForest, bind_forest, join_forests
+from vertloc.stages.leaves import sparse_distributions
 from vertloc.stages.posterior import PosteriorSettings, classify
 from vertloc.stages.preprocess import IsotropicVolume
 
@@ -62,6 +63,21 @@ def plain_probability(volume, forest, trees=None):
             node = np.where(forest.children[node, 0] >= 0, below, node)
         total += forest.leaf_values[forest.children[node, 1]]
     return total * np.float32(1 / len(trees))
+
+
+def test_sparse_leaves_give_the_posterior_of_the_same_leaves_as_rows():
+    volume, forest = random_volume(), random_forest(background=0.3)
+    sparse = forest.with_leaf_values(sparse_distributions(forest.leaf_values))
+    rows = forest.with_leaf_values(sparse.rows())
+    for settings in (EXACT, PosteriorSettings(stop_after_trees=3, smallest_probability=0)):
+        found, expected = (dense(classify(volume, f, settings)) for f in (sparse, rows))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert expected.any()
+    # To the last bit: sums of whole numbers, scaled once.
+    bound = bind_forest(sparse, volume)
+    sums = bound.sums(bound.positions(np.arange(volume.voxels.size)))
+    plain = np.rint(plain_probability(volume, rows) * (forest.n_trees * 255)).astype(int)
+    np.testing.assert_array_equal(sums, plain)
 
 
 def dense(posterior):

@@ -1,4 +1,4 @@
-"""Model file <-> JSON header and named arrays: an uncompressed `.npz` that holds no pickle and runs no code.
+"""Model file <-> JSON header and named arrays: a deflated `.npz` that holds no pickle and runs no code.
 
 What the numbers mean is not looked at here, but nothing is made of the file before its size, type and checksums fit.
 Needs numpy alone, so that a large file can be read while the other libraries are still being imported.
@@ -13,6 +13,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,15 +31,22 @@ from vertloc.vertebrae import VERTEBRAE
 FORMAT_VERSION = 2
 _HEADER = "header.json"
 _MOST_HEADER_BYTES = 4_000_000
-_FOREST_ARRAYS = ("roots", "children", "features", "thresholds", "leaf_values", "offset_mm", "size_mm")
-_ARRAYS = (
-    *(f"{prefix}/{name}" for prefix in ("classifier", "centres", "naming") for name in _FOREST_ARRAYS),
-    "shape/mean_mm",
-    "shape/covariance_mm2",
+# Our own arrays shrink to about a half, those of tiny models to a fifth; a bomb of zeros to a thousandth.
+_LARGEST_RATIO = 20
+_LARGEST_TINY = 1_000_000
+_MOST_MEMBERS = 1000
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+    struct.error,
 )
 # Reading in another thread, each piece waits for the interpreter's lock a few times, up to 5 ms.
 _CHUNK = 4 << 20
-_DTYPES = ("<i4", "<i8", "<f4", "<f8")
+_DTYPES = (r"\|u1", "<u2", "<i2", "<i4", "<f4", "<f8")
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>%s)', 'fortran_order': False, 'shape': "
     rb"\((?P<shape>[0-9]{1,12}(, ?[0-9]{1,12})*,?)\), \} *\n" % "|".join(_DTYPES).encode(),
@@ -51,7 +59,7 @@ class StoredModel:
     """What a model file holds, undamaged, but not yet known to make sense.
 
     header : plain values; its settings and provenance are as they were given to `write_model_file`
-    arrays : those of the known names that are there
+    arrays : those that the header has checksums of
     """
 
     path: Path
@@ -72,16 +80,24 @@ def write_model_file(
         "sha256": {name: _checksum(array) for name, array in arrays.items()},
     }
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(_HEADER), json.dumps(header, indent=1))
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(_member(_HEADER), json.dumps(header, indent=1), compresslevel=9)
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                npy_format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            npy = io.BytesIO()
+            npy_format.write_array(npy, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(_member(f"{name}.npy"), npy.getvalue(), compresslevel=9)
     write_bytes_atomically(path, out.getvalue())
 
 
+def _member(name: str) -> zipfile.ZipInfo:
+    """Return a member of no date, so that the same content gives the same bytes."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
 def read_model_file(path: Path) -> StoredModel:
-    """Read a model file; what else lies in it than a model has is not looked at.
+    """Read a model file; what else lies in it than its header names is not looked at.
 
     Raises ModelError naming the file, what was found and what was wanted.
     """
@@ -109,7 +125,7 @@ def _errors_name_the_file(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError, struct.error) as error:
+    except _DAMAGE as error:
         raise ModelError(f"{path}: not a model file, or a damaged one: {error}") from error
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -127,10 +143,12 @@ def _read_header(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, Any]:
     members = archive.infolist()
     if _HEADER not in archive.namelist():
         raise ValueError(f"no {_HEADER} inside; not a vertloc model")
-    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in members):
-        raise ValueError("compressed members; a vertloc model is stored uncompressed")
-    if any(info.file_size > file_bytes for info in members):
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+        raise ValueError("members compressed in a way that no vertloc model is")
+    if any(info.compress_size > file_bytes for info in members):
         raise zipfile.BadZipFile("a member is said to be larger than the file")
+    if sum(info.file_size for info in members) > max(_LARGEST_RATIO * file_bytes, _LARGEST_TINY):
+        raise ValueError(f"its members unfold to more than {_LARGEST_RATIO} times the file, as no vertloc model does")
     if archive.getinfo(_HEADER).file_size > _MOST_HEADER_BYTES:
         raise ValueError(f"the header is larger than {_MOST_HEADER_BYTES} bytes")
     try:
@@ -149,15 +167,18 @@ def _read_header(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, Any]:
 
 def _read_arrays(archive: zipfile.ZipFile, header: dict[str, Any]) -> dict[str, NDArray[Any]]:
     checksums = header.get("sha256")
-    if not isinstance(checksums, dict):
+    if not isinstance(checksums, dict) or not checksums:
         raise ValueError("the header lacks the checksums")
+    if len(checksums) > _MOST_MEMBERS:
+        raise ValueError(f"the header names {len(checksums)} arrays, more than any model has")
     arrays = {}
-    for name in _ARRAYS:
-        if f"{name}.npy" in archive.namelist():
+    members = set(archive.namelist())
+    for name in checksums:
+        if f"{name}.npy" in members:
             try:
                 with archive.open(f"{name}.npy") as member:
                     array, checksum = _read_array(member, archive.getinfo(f"{name}.npy").file_size)
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(f"{name} is damaged: {error}") from error
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error

@@ -29,23 +29,24 @@ def padded_positions(
 
 @kernel
 def probable_classes(
-    voxels: NDArray[Any], sums: NDArray[np.float32], scale: np.float32, smallest: np.float32
+    voxels: NDArray[Any], sums: NDArray[Any], scale: np.float32, smallest: np.float32
 ) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32]]:
     """List the classes of each voxel, the background left out, whose scaled sum reaches `smallest`.
 
-    voxels : (n,) flat index; sums : (n, 1 + K), background first
+    voxels : (n,) flat index; sums : (n, 1 + K) float32, or int32 below 2^24, background first
     returns : voxel, of the dtype of `voxels`, rank (uint8, 0 = first class after the background) and scaled sum, by
         voxel, then class
     """
     n = 0
     for i in range(np.uint64(sums.shape[0])):
         for k in range(np.uint64(1), np.uint64(sums.shape[1])):
-            n += sums[i, k] * scale >= smallest
+            if np.float32(sums[i, k]) * scale >= smallest:
+                n += 1
     voxel, rank, value = np.empty(n, voxels.dtype), np.empty(n, np.uint8), np.empty(n, np.float32)
     at = np.uint64(0)
     for i in range(np.uint64(sums.shape[0])):
         for k in range(np.uint64(1), np.uint64(sums.shape[1])):
-            scaled = sums[i, k] * scale
+            scaled = np.float32(sums[i, k]) * scale
             if scaled >= smallest:
                 voxel[at], rank[at], value[at] = voxels[i], k - np.uint64(1), scaled
                 at += np.uint64(1)

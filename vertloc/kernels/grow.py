@@ -32,7 +32,7 @@ def grow_tree(
     max_depth: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.int32]]:
-    """Grow a tree, depth first, left before right.
+    """Grow a tree; nodes and leaf rows are numbered depth first, left before right.
 
     columns : (F, n) int16, all values of a feature behind each other
     order : (n,) uint32, the samples, ordered by class; reordered by the tree
@@ -53,12 +53,16 @@ def grow_tree(
     node_targets = np.empty((targets.shape[1], n), np.int32)
     run_ends = np.empty(256, np.int64)
     drawn = np.arange(columns.shape[0])
-    stack = np.empty((max_depth + 2, 4), np.int64)  # node, begin, end, depth
-    stack[0] = 0, 0, n, 0
-    waiting, n_nodes, n_leaves = 1, 1, 0
+    stack = np.empty((max_depth + 2, 4), np.int64)  # parent of a right child, else -1; begin, end, depth
+    stack[0] = -1, 0, n, 0
+    waiting, n_nodes, n_leaves = 1, 0, 0
     while waiting > 0:
         waiting -= 1
-        node, begin, end, depth = stack[waiting]
+        parent, begin, end, depth = stack[waiting]
+        node = n_nodes
+        n_nodes += 1
+        if parent >= 0:
+            children[parent, 1] = node
         members = order[begin:end]
         split = False
         if depth < max_depth and end - begin >= 2 * min_samples_leaf:
@@ -83,12 +87,11 @@ def grow_tree(
             n_leaves += 1
             continue
         middle = split_list(columns[feature], order, spare, begin, end, threshold)
-        children[node, 0], children[node, 1] = n_nodes, n_nodes + 1
+        children[node, 0] = n_nodes
         features[node], thresholds[node] = feature, threshold
-        stack[waiting] = n_nodes + 1, middle, end, depth + 1
-        stack[waiting + 1] = n_nodes, begin, middle, depth + 1
+        stack[waiting] = node, middle, end, depth + 1
+        stack[waiting + 1] = -1, begin, middle, depth + 1
         waiting += 2
-        n_nodes += 2
     return children[:n_nodes].copy(), features[:n_nodes].copy(), thresholds[:n_nodes].copy(), leaf_of
 
 

@@ -1,4 +1,4 @@
-"""Trees as flat arrays -> whether they are trees that a walk can go down without leaving its memory."""
+"""Whether each node is a leaf -> the trees, if such a sequence makes whole ones that a walk can go down."""
 
 from __future__ import annotations
 
@@ -7,37 +7,44 @@ from numpy.typing import NDArray
 
 from vertloc.kernels.jit import kernel
 
-SOUND, NO_SUCH_LEAF, CHILD_ASTRAY, NOT_ONE_PARENT, TOO_DEEP = range(5)
-"""What `tree_fault` finds."""
+SOUND, UNFINISHED, TOO_DEEP = range(3)
+"""What `link_nodes` finds."""
 
 
 @kernel
-def tree_fault(roots: NDArray[np.int64], children: NDArray[np.int32], n_leaves: int, most_levels: int) -> int:
-    """Look at every node once, parents before children; returns the first fault, or SOUND.
+def link_nodes(
+    is_leaf: NDArray[np.uint8], most_levels: int, children: NDArray[np.int32], roots: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Fill `children` and `roots` with the trees whose nodes are told depth first, left before right.
 
-    roots : (trees,) rising, from 0, each below the number of nodes; children : (nodes, 2), see `FlatForest`
-    n_leaves : rows that leaves may name; most_levels : of a tree, its root and its leaves included
+    is_leaf : (nodes,) 1 for a leaf; any sequence that ends with a tree's last leaf tells whole trees, and no other does
+    most_levels : of a tree, its root and its leaves included
+    children : (nodes, 2), see `FlatForest`; leaves are given rows in their order; roots : (leaves,), filled up to
+        the number of trees
+    returns : the first fault, or SOUND; the number of trees
     """
-    n_nodes = children.shape[0]
-    levels = np.zeros(n_nodes, np.int32)  # 0: no parent has been seen
-    for tree in range(roots.shape[0]):
-        end = roots[tree + 1] if tree + 1 < roots.shape[0] else n_nodes
-        levels[roots[tree]] = 1
-        for node in range(roots[tree], end):
-            level = levels[node]
-            if level == 0:
-                return NOT_ONE_PARENT
-            if level > most_levels:
-                return TOO_DEEP
-            if children[node, 0] < 0:
-                if not 0 <= children[node, 1] < n_leaves:
-                    return NO_SUCH_LEAF
-                continue
-            for side in range(2):
-                child = children[node, side]
-                if not node < child < end:
-                    return CHILD_ASTRAY
-                if levels[child] != 0:
-                    return NOT_ONE_PARENT
-                levels[child] = level + 1
-    return SOUND
+    waiting = np.empty(most_levels + 1, np.int64)  # inner nodes whose right child is still to come
+    levels = np.empty(most_levels + 1, np.int64)
+    n_waiting, n_leaves, n_trees, level, ended = 0, 0, 0, 0, True
+    for node in range(is_leaf.shape[0]):
+        if ended:
+            roots[n_trees] = node
+            n_trees += 1
+            level, ended = 1, False
+        if level > most_levels:
+            return TOO_DEEP, n_trees
+        if is_leaf[node] == 0:
+            children[node, 0] = node + 1
+            waiting[n_waiting], levels[n_waiting] = node, level
+            n_waiting += 1
+            level += 1
+            continue
+        children[node, 0], children[node, 1] = -1, n_leaves
+        n_leaves += 1
+        if n_waiting == 0:
+            ended = True
+            continue
+        n_waiting -= 1
+        children[waiting[n_waiting], 1] = node + 1
+        level = levels[n_waiting] + 1
+    return (SOUND if ended and is_leaf.shape[0] > 0 else UNFINISHED), n_trees

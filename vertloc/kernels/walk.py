@@ -167,6 +167,47 @@ def add_trees(
 
 
 @kernel
+def add_sparse_trees(
+    integral: NDArray[np.int32],
+    positions: NDArray[np.uint64],
+    roots: NDArray[np.int64],
+    children: NDArray[np.int32],
+    features: NDArray[np.int32],
+    thresholds: NDArray[np.float32],
+    corners: NDArray[Any],
+    scales: NDArray[np.float32],
+    starts: NDArray[np.int32],
+    classes: NDArray[np.uint8],
+    shares: NDArray[np.uint8],
+    out: NDArray[np.int32],
+) -> None:
+    """Do what `add_trees` does with leaves that list what is in them; see `add_leaf_shares`."""
+    leaves = np.empty(positions.shape[0], np.int32)
+    for root in roots:
+        find_leaves(integral, positions, root, children, features, thresholds, corners, scales, leaves)
+        add_leaf_shares(leaves, starts, classes, shares, out)
+
+
+@kernel
+def add_leaf_shares(
+    leaves: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    classes: NDArray[np.uint8],
+    shares: NDArray[np.uint8],
+    out: NDArray[np.int32],
+) -> None:
+    """Add the shares of each position's leaf to its row of `out`, (n, K).
+
+    starts : (leaves + 1,) where each leaf's entries begin; classes, shares : (entries,) column, and what to add
+    """
+    for i in range(np.uint64(leaves.shape[0])):
+        leaf = np.uint64(leaves[i])
+        row = out[i]
+        for entry in range(np.uint64(starts[leaf]), np.uint64(starts[leaf + np.uint64(1)])):
+            row[np.uint64(classes[entry])] += np.int32(shares[entry])
+
+
+@kernel
 def add_leaf_values(leaves: NDArray[np.int32], leaf_values: NDArray[Any], out: NDArray[Any]) -> None:
     """Add each position's leaf values, (leaves, K), to its row of `out`, (n, K), of the same type."""
     for i in range(np.uint64(leaves.shape[0])):

@@ -75,7 +75,7 @@ def find_centres(
     index = np.stack(np.unravel_index(voxel, volume.grid.shape), axis=1)
     points = volume.grid.to_world(index)
     leaves = _leaves_of_all_trees(volume, voxel, forest, n_threads)
-    cells, low = _collect(points, leaves, forest.leaf_values, mass, n_threads)
+    cells, low = _collect(points, leaves, forest.rows(), mass, n_threads)
     return _modes(cells, low, settings, n_threads)
 
 

@@ -269,3 +269,11 @@ def thresholds_in_hu(steps: NDArray[np.int16]) -> NDArray[np.float32]:
     next_step = (steps.astype(np.float32) + 1) / np.float32(STEPS_PER_HU)
     below: NDArray[np.float32] = np.nextafter(next_step, np.float32(-np.inf))
     return below
+
+
+def steps_of_thresholds(thresholds: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return what `thresholds_in_hu` made thresholds of: (n,) int16. Raises ValueError for others."""
+    steps = np.clip(np.floor(thresholds.astype(np.float64) * STEPS_PER_HU), -32768, 32767).astype(np.int16)
+    if not np.array_equal(thresholds_in_hu(steps), thresholds):
+        raise ValueError("thresholds that are no whole steps")
+    return steps

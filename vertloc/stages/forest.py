@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.walk import add_trees, find_leaves
+from vertloc.kernels.walk import add_sparse_trees, add_trees, find_leaves
 from vertloc.stages.context_features import FeaturePool, IntegralImage, box_corners, join_pools, make_integral_image
+from vertloc.stages.leaves import WHOLE, Leaves, SparseLeaves, join_leaves
 from vertloc.stages.preprocess import IsotropicVolume
 
 
@@ -25,7 +26,7 @@ class FlatForest:
     roots : (trees,) int64 first node of each tree
     children : (nodes, 2) int32 left and right node; at a leaf -1 and the row of `leaf_values`
     features : (nodes,) int32 row of the pool; thresholds : (nodes,) float32, left if value <= threshold
-    leaf_values : (leaves, K) class distributions or votes, float32 (float64: scikit-learn's own numbers, for tests)
+    leaf_values : (leaves, K) distributions or votes, float32 (float64: scikit-learn's own numbers), or sparse ones
     pool : the features of all trees
     """
 
@@ -33,7 +34,7 @@ class FlatForest:
     children: NDArray[np.int32]
     features: NDArray[np.int32]
     thresholds: NDArray[np.float32]
-    leaf_values: NDArray[Any]
+    leaf_values: Leaves
     pool: FeaturePool
 
     @property
@@ -41,7 +42,16 @@ class FlatForest:
         """Number of trees."""
         return len(self.roots)
 
-    def with_leaf_values(self, leaf_values: NDArray[Any]) -> FlatForest:
+    @property
+    def unit(self) -> int:
+        """What a probability or weight of 1 is in a leaf: sums over all trees are divided by this and `n_trees`."""
+        return WHOLE if isinstance(self.leaf_values, SparseLeaves) else 1
+
+    def rows(self) -> NDArray[Any]:
+        """Return what the leaves hold, sparse or not, as rows: (leaves, K)."""
+        return self.leaf_values.dense() if isinstance(self.leaf_values, SparseLeaves) else self.leaf_values
+
+    def with_leaf_values(self, leaf_values: Leaves) -> FlatForest:
         """Return the same trees with other leaves."""
         return FlatForest(self.roots, self.children, self.features, self.thresholds, leaf_values, self.pool)
 
@@ -91,7 +101,7 @@ def join_forests(forests: Sequence[FlatForest]) -> FlatForest:
         children=np.concatenate(children).astype(np.int32),
         features=np.concatenate([f.features + n for f, n in zip(forests, features, strict=False)]).astype(np.int32),
         thresholds=np.concatenate([f.thresholds for f in forests]),
-        leaf_values=np.concatenate([f.leaf_values for f in forests]),
+        leaf_values=join_leaves([f.leaf_values for f in forests]),
         pool=forests[0].pool if is_shared else join_pools([f.pool for f in forests]),
     )
 
@@ -144,14 +154,15 @@ class BoundForest:
     def sums(
         self, positions: NDArray[np.uint64], trees: range | None = None, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Sum the leaf values of all trees, or of some, at some positions, in tree order: (n, K), the leaves' dtype.
+        """Sum what the leaves of all trees, or of some, hold at some positions, in tree order.
 
         trees : successive; out : sums to add to, instead of zeros
+        returns : (n, K) in the leaves' dtype, of sparse leaves int32; see `FlatForest.unit`
         """
-        forest = self.forest
+        forest, leaves = self.forest, self.forest.leaf_values
         if out is None:
-            out = np.zeros((len(positions), forest.leaf_values.shape[1]), forest.leaf_values.dtype)
-        add_trees(
+            out = self.no_sums(len(positions))
+        walk = (
             self.image.sums.reshape(-1),
             positions,
             forest.roots if trees is None else forest.roots[trees.start : trees.stop],
@@ -160,10 +171,19 @@ class BoundForest:
             forest.thresholds,
             self.corners,
             self.scales,
-            forest.leaf_values,
-            out,
         )
+        if isinstance(leaves, SparseLeaves):
+            add_sparse_trees(*walk, leaves.starts, leaves.classes, leaves.shares, out)
+        else:
+            add_trees(*walk, leaves, out)
         return out
+
+    def no_sums(self, n: int) -> NDArray[Any]:
+        """Zeros that `sums` can add to: (n, K)."""
+        leaves = self.forest.leaf_values
+        if isinstance(leaves, SparseLeaves):
+            return np.zeros((n, leaves.n_classes), np.int32)
+        return np.zeros((n, leaves.shape[1]), leaves.dtype)
 
 
 def bind_forest(forest: FlatForest, volume: IsotropicVolume, z_first: int = 0, n_z: int | None = None) -> BoundForest:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from vertloc.stages.context_features import (
     make_integral_image,
 )
 from vertloc.stages.forest import FlatForest, join_forests
+from vertloc.stages.leaves import Leaves
 from vertloc.stages.sampling import TrainingView
 from vertloc.stages.tree_growing import ForestSettings
 from vertloc.workers import run_pieces
@@ -37,11 +39,12 @@ TreeMaker = Callable[
 class ForestPlan:
     """What kind of forest is to grow.
 
-    make_tree : `grow_classification_tree` or `grow_centre_tree`
+    make_tree : `grow_classification_tree` or `grow_centre_tree`; round_leaves : what makes its leaves small
     pool_seed : of a shared pool; tree_seeds : one a tree
     """
 
     make_tree: TreeMaker
+    round_leaves: Callable[[NDArray[Any]], Leaves]
     features: ContextFeatureSettings
     settings: ForestSettings
     pool_seed: np.random.SeedSequence
@@ -88,7 +91,7 @@ def grow_forest(
         if shared is not None and data.features is not None:
             grown = grown.with_features(data.features[grown.features].astype(np.int32), shared)
         on_tree()
-        return grown
+        return grown.with_leaf_values(plan.round_leaves(grown.rows()))
 
     return join_forests(run_pieces(grow, plan.settings.n_trees, n_threads))
 

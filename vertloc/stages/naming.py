@@ -67,7 +67,7 @@ def name_in_spine_frame(
         here = np.flatnonzero(which == k)
         sums = bound.turned(frame).sums(bound.positions(voxels[here].reshape(-1)))
         sums = sums.reshape(len(here), len(_AROUND), N_CLASSES)
-        probability[here] = sums.mean(axis=1, dtype=np.float64) / forest.n_trees
+        probability[here] = sums.mean(axis=1, dtype=np.float64) / (forest.n_trees * forest.unit)
     vertebrae = probability[:, BACKGROUND + 1 :]
     rank, place = np.nonzero(settings.smallest_probability <= vertebrae.T)
     order = np.lexsort((-vertebrae[place, rank], rank))

@@ -98,12 +98,13 @@ def _append(kept: Part, parts: list[Part]) -> None:
 def _classify_slab(bound: BoundForest, slab: range, settings: PosteriorSettings, n_threads: int) -> Iterator[Part]:
     """Classify the flat voxels of a slab, a block of them at a time."""
     smallest = np.float32(max(settings.smallest_probability, 1e-6))
+    scale = np.float32(1 / (bound.forest.n_trees * bound.forest.unit))
 
     def block(piece: int) -> Part:
         some = slab[piece * BLOCK_VOXELS : (piece + 1) * BLOCK_VOXELS]
         voxels = np.arange(some.start, some.stop, dtype=_index_type(bound.volume))
         rows, sums = _sums_with_early_stop(bound, bound.positions(voxels), settings)
-        return probable_classes(voxels[rows], sums, np.float32(1 / bound.forest.n_trees), smallest)
+        return probable_classes(voxels[rows], sums, scale, smallest)
 
     return each_piece(block, -(-len(slab) // BLOCK_VOXELS), n_threads)
 
@@ -112,14 +113,14 @@ def _sums_with_early_stop(
     bound: BoundForest, positions: NDArray[np.uint64], settings: PosteriorSettings
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Sum the trees at the positions that no first trees call background: their rows, and (rows, 27) sums."""
-    n_trees, leaf_values = bound.forest.n_trees, bound.forest.leaf_values
+    n_trees = bound.forest.n_trees
     step = settings.stop_after_trees or n_trees
     kept = np.arange(len(positions))
-    summed = np.zeros((len(positions), leaf_values.shape[1]), leaf_values.dtype)
+    summed = bound.no_sums(len(positions))
     for begin in range(0, n_trees, step):
         end = min(begin + step, n_trees)
         bound.sums(positions[kept], range(begin, end), summed)
         if end < n_trees:
-            in_question = summed[:, BACKGROUND] < settings.stop_background * end
+            in_question = summed[:, BACKGROUND] < settings.stop_background * end * bound.forest.unit
             kept, summed = kept[in_question], summed[in_question]
     return kept, summed

@@ -8,16 +8,21 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test check format config bench clean
+.PHONY: demo test browser check format config bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
 	$(BIN)/vertloc study --data $(DEMO)/cohort --folds $(DEMO)/cohort/fold1.txt $(DEMO)/cohort/fold2.txt \
 	  --config configs/default.yaml --out $(DEMO)/study
-	@echo "The table is in $(DEMO)/study/table.md, the landmarks in $(DEMO)/study/lml, the pictures in $(DEMO)/study/index.html"
+	@echo "The table is in $(DEMO)/study/table.md, the landmarks in $(DEMO)/study/lml, the report in $(DEMO)/study/report.html"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# The report in a real headless Chromium (Debian: apt-get install chromium; elsewhere CHROMIUM=/path/to/it).
+browser: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev,browser]"
+	REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -74,7 +74,7 @@ def _measure(folds: list[Cohort], config: Config, out: Path, seed: int, args: ar
     start = time.process_time()
     train(folds[0].cases, config, seed, args.n_jobs, cache=cache)
     trained = time.process_time()
-    study = run_study(folds, config, out, seed, args.n_jobs, overlays=False, cache=cache)
+    study = run_study(folds, config, out, seed, args.n_jobs, report=False, cache=cache)
     done = time.process_time()
     return Outcome(study.scores, study.scores_without_chain, trained - start, done - trained)
 

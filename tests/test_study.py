@@ -61,17 +61,17 @@ def study(folds, folder, steps):
 @pytest.mark.usefixtures("study")
 def test_every_promised_file_is_there_and_no_other(folder):
     expected = {f"{kind}/{scan}.lml" for kind in ("lml", "lml-without-chain") for scan in ALL_SCANS}
-    expected |= {f"overlays/{scan}.png" for scan in ALL_SCANS}
+    expected |= {f"report/scan-{i:04d}.js" for i in range(len(ALL_SCANS))}
     expected |= {f"model-{fold}.npz" for fold in SCANS} | {f"run-{fold}.json" for fold in SCANS}
     expected |= {f"lml/records/{scan}.record" for scan in ALL_SCANS} | {"lml/records/.lock"}
-    expected |= {"scores.json", "scores.csv", "table.md", "index.html"}
+    expected |= {"scores.json", "scores.csv", "table.md", "report.html"}
     out = folder / "out"
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == expected
 
 
 @pytest.mark.usefixtures("study")
 def test_progress_is_called_as_often_as_announced(folds, steps):
-    assert len(steps) == n_study_steps(folds, tiny_config(), overlays=True)
+    assert len(steps) == n_study_steps(folds, tiny_config(), report=True)
 
 
 @pytest.mark.usefixtures("study")
@@ -109,7 +109,7 @@ def test_the_scores_say_what_they_were_measured_on(folder):
 def test_the_same_study_gives_the_same_landmarks_and_pictures_on_another_number_of_threads(study, folds, folder):
     again = run_study(folds, tiny_config(), folder / "again", 3, 1)
     assert again.scores == study.scores
-    for kind in ("lml", "lml-without-chain", "overlays"):
+    for kind in ("lml", "lml-without-chain", "report"):
         for path in (folder / "out" / kind).glob("*.*"):
             assert (folder / "again" / kind / path.name).read_bytes() == path.read_bytes()
     assert (folder / "again/model-fold1.npz").read_bytes() == (folder / "out/model-fold1.npz").read_bytes()

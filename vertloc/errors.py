@@ -39,3 +39,7 @@ class OutputError(VertlocError):
 
 class EvaluationError(VertlocError):
     """True or predicted landmark files that cannot be scored; the message lists all of them."""
+
+
+class ReportError(VertlocError):
+    """A folder of results that cannot be shown."""

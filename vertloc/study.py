@@ -12,27 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed
-
 from vertloc.batch.manifest import Run, write_manifest
 from vertloc.batch.predicting import CaseResult, PredictOptions, predict_cases
-from vertloc.cohorts.case import Case, Cohort
+from vertloc.cohorts.case import Cohort
 from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
 from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.atomic import write_bytes_atomically
-from vertloc.io.images import read_image
-from vertloc.io.landmarks.registry import read_centroids
 from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
 from vertloc.model import save_model
-from vertloc.report.gallery import gallery_html, score_entries
-from vertloc.report.overlay import check_can_draw, draw_overlay
+from vertloc.report.page import check_can_report, write_report
 from vertloc.report.tables import scores_csv, scores_json, study_table
 from vertloc.training import n_training_steps, train
 from vertloc.versions import versions
-from vertloc.workers import n_workers
 
 Progress = Callable[[], None]
 
@@ -58,7 +52,7 @@ def run_study(
     seed: int = 0,
     n_jobs: int = 1,
     command: Sequence[str] = (),
-    overlays: bool = True,
+    report: bool = True,
     progress: Progress = lambda: None,
     cache: Path | None = None,
 ) -> Study:
@@ -66,12 +60,12 @@ def run_study(
 
     folds : two cohorts; command : the command line, for the manifests; cache : folder that keeps preprocessed volumes
     Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
-    table.md, overlays/<scan>.png and index.html, which shows them.
+    table.md, and report.html, which shows every scan, with its data in report/.
     Raises OutputError or CohortError, before any work starts, for what would spoil the scores at its end.
     """
     make_folder(out)
-    if overlays:
-        check_can_draw()
+    if report:
+        check_can_report()
     _refuse_other_landmarks(folds, out)
     results: list[CaseResult] = []
     for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
@@ -102,8 +96,7 @@ def run_study(
         write_manifest(out / f"run-{tested_on.name}.json", run, found, out / "lml")
         results += found
         del model
-    cases = [case for fold in folds for case in fold.cases]
-    scans = [case.scan for case in cases]
+    scans = [case.scan for fold in folds for case in fold.cases]
     scores = evaluate(folds[0].root, out / "lml", scans)
     without = evaluate(folds[0].root, out / "lml-without-chain", scans)
     table = study_table(scores, without)
@@ -111,10 +104,8 @@ def run_study(
     settings = {**_provenance(folds, seed), "configuration": config.as_dict()}
     write_bytes_atomically(out / "scores.json", scores_json(scores, settings, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
-    if overlays:
-        _draw_overlays(cases, results, out / "overlays", n_jobs, progress)
-        page = gallery_html(out.name, score_entries(scores, "overlays"))
-        write_bytes_atomically(out / "index.html", page.encode())
+    if report:
+        write_report(out, folds[0].root, n_jobs, progress=progress)
     return Study(scores, without, results, table)
 
 
@@ -130,11 +121,11 @@ def _refuse_other_landmarks(folds: Sequence[Cohort], out: Path) -> None:
         raise CohortError("\n".join(f"{' and '.join(map(str, paths))}: expected one annotation" for paths in twice))
 
 
-def n_study_steps(folds: Sequence[Cohort], config: Config, overlays: bool = True) -> int:
+def n_study_steps(folds: Sequence[Cohort], config: Config, report: bool = True) -> int:
     """Return how often `run_study` calls its `progress`."""
     n_cases = sum(len(fold.cases) for fold in folds)
     training = sum(n_training_steps(len(fold.cases), config) for fold in folds)
-    return training + n_cases * (2 if overlays else 1)
+    return training + n_cases * (2 if report else 1)
 
 
 def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
@@ -152,20 +143,3 @@ def _set_aside_what_failed(results: Sequence[CaseResult], out: Path) -> None:
             left = out / folder / f"{result.scan}.lml"
             if left.exists():
                 left.replace(left.with_name(f"{left.name}.earlier"))
-
-
-def _draw_overlays(
-    cases: Sequence[Case], results: Sequence[CaseResult], out: Path, n_jobs: int, progress: Progress
-) -> None:
-    """Draw the scans that have a result and an annotation, several side by side."""
-    found = {result.scan: result for result in results}
-    parallel = Parallel(n_jobs=n_workers(n_jobs, len(cases)), prefer="threads", return_as="generator")
-    for _ in parallel(delayed(_draw_case)(case, found[case.scan], out) for case in cases):
-        progress()
-
-
-def _draw_case(case: Case, result: CaseResult, out: Path) -> None:
-    if result.status != "failed" and case.landmarks_path is not None:
-        volume = read_image(case.image_path)
-        truth = read_centroids(case.landmarks_path, volume.grid).to_world(volume.grid)
-        draw_overlay(volume, result.record.centroids(), truth, out / f"{case.scan}.png", case.scan, result.confidence)

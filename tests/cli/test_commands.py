@@ -97,11 +97,11 @@ def test_the_same_seed_gives_the_same_model_on_another_number_of_threads(run):
 
 
 def test_study_writes_and_prints_its_table(run):
-    code, out, err = run("study --data data --folds fold1.txt fold2.txt --config small.yaml --out study --no-overlays")
+    code, out, err = run("study --data data --folds fold1.txt fold2.txt --config small.yaml --out study --no-report")
     assert (code, err) == (0, "")
     assert Path("study/table.md").read_text() in out
     assert names_in("study/lml") == ["toy00.lml", "toy05.lml", "toy06.lml", "toy07.lml"]
-    assert not Path("study/overlays").exists()
+    assert not Path("study/report.html").exists()
 
 
 def test_predict_takes_files_and_folders_and_writes_the_frame_and_previews_that_were_asked_for(run):

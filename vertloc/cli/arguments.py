@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_evaluate(commands)
     _add_study(commands)
+    _add_report(commands)
     _add_phantom(commands)
     _add_info(commands)
     return parser
@@ -96,6 +97,7 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         help="a file with a section 'prediction'; what it leaves out stays as stored in the model",
     )
     parser.add_argument("--preview", action="store_true", help="also write a picture per scan, <scan>.png")
+    parser.add_argument("--report", action="store_true", help="also write report.html to look through the results")
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -134,7 +136,7 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
         "study",
         "two-fold cross-validation: train, predict and score in both directions",
         "Train on each fold, test on the other, and write into DIR: lml/<scan>.lml, table.md, scores.json, scores.csv,"
-        " index.html with a picture of every scan, the two models, and run-*.json with the confidence of every vertebra"
+        " report.html to look through every scan, the two models, and run-*.json with the confidence of every vertebra"
         " found.",
         "vertloc study --data spine-db --folds fold1-miccai2013.txt fold2-miccai2013.txt --out study",
     )
@@ -145,8 +147,34 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
     _add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     _add_cache(parser)
-    parser.add_argument("--no-overlays", action="store_true", help="leave out the pictures")
+    parser.add_argument("--no-report", action="store_true", help="leave out report.html")
     _add_seed(parser)
+    _add_running(parser)
+
+
+def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "report",
+        "make a page to look through results, the worst first",
+        "Write report.html into a folder of results: an overview and, for each scan, curved views of the spine with the"
+        " names found, levels with their confidence, and a slice viewer. It opens from the disk without a network. What"
+        " a scan needs lies in report/ beside it, less than 1 MB each, and is loaded when the scan is opened. Ratings"
+        " made on the page are saved as a file for `vertloc relabel`.",
+        "vertloc report results --truth spine-db",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="results of predict or study")
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="DIR",
+        help="searched for annotations to score the results against (default: a study's own data)",
+    )
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="put everything into report.html, to send it; for some dozens of scans",
+    )
     _add_running(parser)
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 def run(args: Namespace) -> int:
     """Predict all cases; 0 if all went well, 1 if some failed, 2 if all did."""
     make_folder(args.out)
+    if args.report:
+        from vertloc.report.page import check_can_report
+
+        check_can_report()
     cases = _cases(args)
     with ThreadPoolExecutor(1) as reader:
         # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
@@ -64,6 +68,10 @@ def run(args: Namespace) -> int:
     manifest(is_stopped=False)
     for result in results:
         say(args, _line(result))
+    if args.report:
+        from vertloc.report.page import write_report
+
+        say(args, f"report -> {write_report(args.out, n_jobs=args.n_jobs)}")
     failed = [result for result in results if result.status == "failed"]
     seconds = time.perf_counter() - start
     say(args, f"{len(results) - len(failed)} of {len(results)} scans in {seconds:.1f} s -> {args.out}")

@@ -20,9 +20,9 @@ def run(args: Namespace) -> int:
         make_folder(args.cache)
     folds = load_folds(args.data, args.folds)
     start = time.perf_counter()
-    with progress_bar(args, n_study_steps(folds, config, not args.no_overlays), "step") as step:
+    with progress_bar(args, n_study_steps(folds, config, not args.no_report), "step") as step:
         study = run_study(
-            folds, config, args.out, args.seed, args.n_jobs, sys.argv, not args.no_overlays, step, args.cache
+            folds, config, args.out, args.seed, args.n_jobs, sys.argv, not args.no_report, step, args.cache
         )
     say(args, study.table)
     say(args, f"{len(study.results)} scans in {time.perf_counter() - start:.0f} s -> {args.out}")

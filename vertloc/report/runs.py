@@ -1,0 +1,241 @@
+"""A folder of results -> what a report shows of each scan, with scores where the truth is known.
+
+Read are the manifests of `predict` (`run.json`) and `study` (`run-<fold>.json`) or, where a run was stopped before it
+wrote one, the records of the scans that were finished. Entries that a manifest lacks are simply not shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vertloc.centroids import Frame
+from vertloc.errors import ReportError
+from vertloc.evaluation.matching import ScanScore
+from vertloc.evaluation.scores import Scores, evaluate
+from vertloc.io.landmarks.registry import FORMATS, is_landmark_path, landmark_scan_name
+
+LOW_CONFIDENCE = 0.6
+"""A vertebra named with less is worth a look."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunScan:
+    """What a run says about one scan.
+
+    status : "done", "empty" (no vertebra found), "failed" or "skipped"; message : of a failed or empty one
+    confidence : by label; alternatives : by label, other names with their probabilities, the likeliest first
+    verdict : "sure", "unsure" or "" where the run does not say; shifts : (levels lower, probability) of other readings
+    landmarks : the file with its points, if there is one; score : against the truth, if that is known
+    """
+
+    scan: str
+    image: Path
+    status: str
+    cohort: str = ""
+    message: str = ""
+    seconds: float = math.nan
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    alternatives: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    verdict: str = ""
+    shifts: Sequence[tuple[int, float]] = ()
+    warnings: Sequence[str] = ()
+    landmarks: Path | None = None
+    frame: Frame = "local"
+    score: ScanScore | None = None
+
+    @property
+    def least_confidence(self) -> float:
+        """Confidence of the vertebra it is least sure of; 0 if nothing is known."""
+        return min(self.confidence.values(), default=0.0)
+
+    @property
+    def concerns(self) -> list[str]:
+        """Say why somebody should look at it, the gravest first; empty if nothing speaks for that."""
+        return [*_failure(self), *_wrong(self), *_unsure(self), *self.warnings]
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Return a sort key: what needs a look comes first."""
+        wrong = 0.0 if self.score is None or not self.score.n else 1 - self.score.identification_rate
+        is_unsure = self.verdict == "unsure"
+        return (-(self.status == "failed"), -(self.status == "empty"), -wrong, -is_unsure, self.least_confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A folder of results.
+
+    scans : those that need a look first; scores : of those whose truth is known, or None
+    model : what the manifest says about the model; versions : of the software
+    """
+
+    folder: Path
+    command: str
+    scans: tuple[RunScan, ...]
+    scores: Scores | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """Names of the parts of the run, if it has several."""
+        names = sorted({scan.cohort for scan in self.scans})
+        return tuple(names) if len(names) > 1 else ()
+
+
+def read_run(folder: Path, truth: Path | None = None) -> Run:
+    """Read a run.
+
+    truth : folder that is searched for annotations; of a study, its data folder unless another is given
+    Raises ReportError if the folder holds no run, or a manifest cannot be understood; EvaluationError for annotations
+    that cannot be read.
+    """
+    manifests = _manifests(folder)
+    entries = [
+        (_cohort(path, manifest), manifest, case) for path, manifest in manifests for case in manifest.get("cases", [])
+    ]
+    scans = [_scan(folder, cohort, manifest, case) for cohort, manifest, case in entries]
+    scores = _scores(folder, truth or _truth_of_study(folder), scans)
+    by_scan = {score.scan: score for score in scores.scans} if scores else {}
+    judged = [RunScan(**{**vars(scan), "score": by_scan.get(scan.scan)}) for scan in scans]
+    first = manifests[0][1]
+    command = first.get("command") or []
+    return Run(
+        folder=folder,
+        command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
+        scans=tuple(sorted(judged, key=lambda scan: (*scan.rank, scan.scan))),
+        scores=scores,
+        model=_mapping(first.get("model")),
+        versions=_mapping(first.get("versions")),
+    )
+
+
+def landmark_folder(folder: Path) -> Path:
+    """Return where the results of a run lie: `lml/` of a study, the folder itself of a prediction."""
+    return folder / "lml" if (folder / "lml").is_dir() else folder
+
+
+def _manifests(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    if not folder.is_dir():
+        raise ReportError(f"{folder}: no such folder")
+    paths = [folder / "run.json"] if (folder / "run.json").exists() else sorted(folder.glob("run-*.json"))
+    if paths:
+        return [(path, _read_json(path)) for path in paths]
+    records = sorted((folder / "records").rglob("*.json"))
+    if not records:
+        raise ReportError(f"{folder}: holds no run.json, run-*.json or records; expected results of predict or study")
+    return [(folder / "records", {"cases": [_read_json(path) for path in records]})]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ReportError(f"{path}: expected a JSON object, found {type(document).__name__}")
+    return document
+
+
+def _cohort(path: Path, manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("cohort") or (path.stem.removeprefix("run-") if path.stem.startswith("run-") else ""))
+
+
+def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[str, Any]) -> RunScan:
+    scan = str(case.get("scan", ""))
+    if not scan:
+        raise ReportError(f"{folder}: a manifest lists a scan without a name")
+    frame: Frame = "world" if case.get("frame", manifest.get("frame")) == "world" else "local"
+    confidence = {str(label): float(p) for label, p in _mapping(case.get("confidence")).items()}
+    seconds = case.get("seconds")
+    return RunScan(
+        scan=scan,
+        image=Path(str(case.get("image", ""))),
+        status=str(case.get("status", "done")),
+        cohort=str(case.get("cohort") or cohort),
+        message=str(case.get("message") or ""),
+        seconds=float(seconds) if isinstance(seconds, int | float) else math.nan,
+        confidence=confidence,
+        alternatives={label: _pairs(value) for label, value in _mapping(case.get("alternatives")).items()},
+        verdict=str(case.get("verdict") or ""),
+        shifts=[(int(n), p) for n, p in _pairs(case.get("shifts")) if int(n)],
+        warnings=tuple(map(str, case.get("warnings") or ())),
+        landmarks=_landmarks(landmark_folder(folder), scan),
+        frame=frame,
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _pairs(value: Any) -> list[tuple[str, float]]:
+    """Read {name: probability} or [[name, probability], ...], the likeliest first."""
+    pairs = list(value.items()) if isinstance(value, dict) else list(value or [])
+    return sorted(((str(name), float(p)) for name, p in pairs), key=lambda pair: -pair[1])
+
+
+def _landmarks(folder: Path, scan: str) -> Path | None:
+    """Find the points of a scan, in the format that is preferred among those that can be read."""
+    paths = [folder / f"{scan}{suffix}" for known in FORMATS if known.read for suffix in known.suffixes]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _truth_of_study(folder: Path) -> Path | None:
+    """Return the data folder that a study was scored with, if it still is where it was."""
+    path = folder / "scores.json"
+    if not path.exists():
+        return None
+    folds = _mapping(_read_json(path).get("configuration")).get("folds") or []
+    roots = [Path(str(fold["root"])) for fold in folds if isinstance(fold, dict) and "root" in fold]
+    return roots[0] if roots and roots[0].is_dir() else None
+
+
+def _scores(folder: Path, truth: Path | None, scans: Sequence[RunScan]) -> Scores | None:
+    """Score the scans of the run that are annotated below `truth`."""
+    if truth is None:
+        return None
+    if not truth.is_dir():
+        raise ReportError(f"{truth}: no such folder")
+    inside = landmark_folder(folder).resolve()
+    annotated = {
+        landmark_scan_name(path)
+        for path in truth.rglob("*")
+        if is_landmark_path(path) and not path.resolve().is_relative_to(inside)
+    }
+    wanted = [scan.scan for scan in scans if scan.scan in annotated]
+    return evaluate(truth, landmark_folder(folder), wanted) if wanted else None
+
+
+def _failure(scan: RunScan) -> list[str]:
+    if scan.status == "failed":
+        return [f"failed: {scan.message}"]
+    return [scan.message or "no vertebra found"] if scan.status == "empty" else []
+
+
+def _wrong(scan: RunScan) -> list[str]:
+    score = scan.score
+    if score is None or score.is_all_right:
+        return []
+    shifted = f", most named {_levels(score.shift)}" if score.shift else ""
+    return [f"{score.n - score.n_identified} of {score.n} not identified{shifted}"]
+
+
+def _unsure(scan: RunScan) -> list[str]:
+    found = []
+    if scan.verdict == "unsure":
+        others = "; ".join(f"{_levels(n)}: {p:.0%}" for n, p in scan.shifts[:2])
+        found.append(f"unsure of the level ({others})" if others else "unsure of the level")
+    if scan.confidence and scan.least_confidence < LOW_CONFIDENCE:
+        label = min(scan.confidence, key=lambda name: scan.confidence[name])
+        found.append(f"least sure of {label} ({scan.least_confidence:.0%})")
+    return found
+
+
+def _levels(n: int) -> str:
+    return f"{abs(n)} level{'s' if abs(n) > 1 else ''} too {'low' if n > 0 else 'high'}"

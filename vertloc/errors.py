@@ -42,4 +42,4 @@ class EvaluationError(VertlocError):
 
 
 class ReportError(VertlocError):
-    """A folder of results that cannot be shown."""
+    """Results that cannot be shown, or a figure that cannot be drawn."""

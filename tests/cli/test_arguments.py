@@ -7,7 +7,7 @@ import pytest
 import vertloc
 from vertloc.cli.arguments import make_parser
 
-COMMANDS = ("train", "predict", "evaluate", "study", "report", "phantom", "info")
+COMMANDS = ("train", "predict", "evaluate", "study", "report", "plot", "phantom", "info")
 
 
 def help_of(capsys, *arguments):

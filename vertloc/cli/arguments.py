@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_study(commands)
     _add_report(commands)
+    _add_plot(commands)
     _add_phantom(commands)
     _add_info(commands)
     return parser
@@ -175,6 +176,36 @@ def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
         action="store_true",
         help="put everything into report.html, to send it; for some dozens of scans",
     )
+    _add_running(parser)
+
+
+def _add_plot(commands: Commands) -> None:  # type: ignore[valid-type]
+    parser = _add(
+        commands,
+        "plot",
+        "draw a figure of a model, a scan or a study",
+        "Draw one figure. posterior: class probabilities along the spine of a scan. candidates: all candidates of a"
+        " scan and the chain chosen among them. features: what a model's classifier looks at, by offset and box size."
+        " tree: the first levels of one of its trees. errors: error and identification rate of a run, by level."
+        " learning: identification rate of several studies against the number of their training scans.",
+        "vertloc plot posterior scan.nii.gz --model model-2.npz --out posterior.png\n"
+        "  vertloc plot tree --model model-2.npz --tree 3 --depth 3 --out tree.svg\n"
+        "  vertloc plot learning study-10 study-30 study-100 --out learning.pdf",
+    )
+    kinds = ("posterior", "candidates", "features", "tree", "errors", "learning")
+    parser.add_argument("figure", choices=kinds, help="what to draw; see above")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        type=Path,
+        metavar="INPUT",
+        help="a scan (posterior, candidates), a run (errors), or several studies (learning)",
+    )
+    parser.add_argument("--model", type=Path, metavar="MODEL.npz", help="of a figure that shows a model's work")
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="annotations, for errors (default: a study's own)")
+    parser.add_argument("--tree", type=_not_negative, default=0, metavar="N", help="which tree (default 0)")
+    parser.add_argument("--depth", type=_positive, default=3, metavar="N", help="levels of the tree (default 3)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .png, .svg or .pdf")
     _add_running(parser)
 
 

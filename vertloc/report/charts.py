@@ -28,10 +28,10 @@ REGION_COLOURS: dict[Region, str] = {
     "lumbar": "#d9822b",
     "sacral": "#a05cc0",
 }
-_INK, _LINE, _ACCENT = "#1b1f24", "#b9c0c8", "#2678b2"
+_INK, _LINE, ACCENT = "#1b1f24", "#b9c0c8", "#2678b2"
 # What the page's style sheet decides, so that charts follow its dark and light colours.
-_AS_VARIABLES = {_INK: "var(--ink)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
-_STYLE: dict[Any, Any] = {
+_AS_VARIABLES = {_INK: "var(--ink)", _LINE: "var(--line)", ACCENT: "var(--accent)"}
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -67,7 +67,7 @@ def inline_svg(draw: Callable[[Axes], None], name: str, size_inches: tuple[float
     from matplotlib.figure import Figure
 
     data = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size_inches)
         draw(figure.subplots())
         figure.savefig(data, format="svg", metadata={"Date": None})
@@ -145,7 +145,7 @@ def confusions(scans: Sequence[ScanScore]) -> Counter[tuple[str, str]]:
 
 def confidence_histogram(ax: Axes, confidence: NDArray[np.float64]) -> None:
     """Draw how many vertebrae are named with which confidence."""
-    ax.hist(confidence, bins=list(np.linspace(0, 1, 21)), color=_ACCENT, rwidth=0.9)
+    ax.hist(confidence, bins=list(np.linspace(0, 1, 21)), color=ACCENT, rwidth=0.9)
     ax.set(xlabel="confidence", ylabel="vertebrae", xlim=(0, 1))
 
 
@@ -168,7 +168,7 @@ def error_by_level(ax: Axes, scores: Scores) -> None:
     levels = sorted({v.label for scan in scores.scans for v in scan.vertebrae}, key=anatomical_order)
     at = {label: [v for s in scores.scans for v in s.vertebrae if v.label == label] for label in levels}
     errors = [[v.error_mm for v in at[label] if not v.is_missed] for label in levels]
-    box = {"color": _ACCENT, "linewidth": 1.0}
+    box = {"color": ACCENT, "linewidth": 1.0}
     ax.boxplot(
         errors,
         positions=range(len(levels)),
@@ -209,13 +209,13 @@ def draw_reliability(ax: Axes, curve: Reliability) -> None:
     """Draw the share of right names against the confidence; the area of a dot is the number of names."""
     ax.plot([0, 1], [0, 1], color=_LINE, lw=1, ls="--")
     area = 20 + 180 * curve.count / max(1, curve.count.max())
-    ax.plot(curve.mean_confidence, curve.share_right, color=_ACCENT, lw=1)
-    ax.scatter(curve.mean_confidence, curve.share_right, s=area, color=_ACCENT, zorder=3, alpha=0.85, linewidths=0)
+    ax.plot(curve.mean_confidence, curve.share_right, color=ACCENT, lw=1)
+    ax.scatter(curve.mean_confidence, curve.share_right, s=area, color=ACCENT, zorder=3, alpha=0.85, linewidths=0)
     ax.set(xlabel="confidence", ylabel="share of right names", xlim=(0, 1.03), ylim=(0, 1.05))
 
 
 def draw_risk_coverage(ax: Axes, curve: RiskCoverage) -> None:
     """Draw the share of wrong names among the surest ones that are kept."""
-    ax.step(curve.coverage, 100 * curve.risk, where="post", color=_ACCENT, lw=1.4)
+    ax.step(curve.coverage, 100 * curve.risk, where="post", color=ACCENT, lw=1.4)
     ax.set(xlabel="share of names kept, the surest first", ylabel="wrong among them, %", xlim=(0, 1))
     ax.set_ylim(0, max(1.0, 105 * float(curve.risk.max(initial=0))))

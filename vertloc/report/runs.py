@@ -115,6 +115,12 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
     )
 
 
+def n_training_scans(folder: Path) -> float:
+    """Return how many scans the models of a run learnt from, on average; NaN if its manifests do not say."""
+    counts = [_mapping(manifest.get("model")).get("n_scans", math.nan) for _, manifest in _manifests(folder)]
+    return float(sum(counts) / len(counts))
+
+
 def landmark_folder(folder: Path) -> Path:
     """Return where the results of a run lie: `lml/` of a study, the folder itself of a prediction."""
     return folder / "lml" if (folder / "lml").is_dir() else folder

@@ -59,9 +59,22 @@ def test_a_study_has_a_cohort_for_each_fold(tmp_path):
 def test_records_stand_in_for_a_manifest_that_was_never_written(tmp_path):
     (tmp_path / "records").mkdir()
     for name in "ab":
-        record = {"scan": name, "image": f"{name}.nii", "status": "done", "confidence": {"L1": 0.5}}
-        (tmp_path / "records" / f"{name}.json").write_text(json.dumps(record))
-    assert {scan.scan for scan in read_run(tmp_path).scans} == {"a", "b"}
+        record = {"scan": name, "image": f"{name}.nii", "state": "done", "world_mm": {"L1": [1.0, 2.0, 3.0]}}
+        (tmp_path / "records" / f"{name}.record").write_text(json.dumps(record))
+    scans = read_run(tmp_path).scans
+    assert {scan.scan for scan in scans} == {"a", "b"}
+    assert all(scan.status == "done" and scan.world_mm == {"L1": [1.0, 2.0, 3.0]} for scan in scans)
+
+
+def test_points_come_from_the_record_where_no_landmark_file_can_be_read(tmp_path):
+    (tmp_path / "records").mkdir()
+    record = {"scan": "a", "state": "done", "world_mm": {"L1": [1.0, 2.0, 3.0]}}
+    (tmp_path / "records/a.record").write_text(json.dumps(record))
+    case = {"scan": "a", "image": "a.nii", "status": "done"}
+    (tmp_path / "run.json").write_text(json.dumps({"cases": [case], "earlier": [{**case, "scan": "b"}]}))
+    scans = {scan.scan: scan for scan in read_run(tmp_path).scans}
+    assert scans["a"].world_mm == {"L1": [1.0, 2.0, 3.0]}
+    assert scans["b"].world_mm == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"cases": [{"image": "a"}]}', "[" * 100_000])

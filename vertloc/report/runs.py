@@ -19,6 +19,8 @@ from vertloc.evaluation.matching import ScanScore
 from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.landmarks.registry import FORMATS, is_landmark_path, landmark_scan_name
 
+_RECORD = ".record"
+
 LOW_CONFIDENCE = 0.6
 """A vertebra named with less is worth a look."""
 
@@ -30,7 +32,8 @@ class RunScan:
     status : "done", "empty" (no vertebra found), "failed" or "skipped"; message : of a failed or empty one
     confidence : by label; alternatives : by label, other names with their probabilities, the likeliest first
     verdict : "sure", "unsure" or "" where the run does not say; shifts : (levels lower, probability) of other readings
-    landmarks : the file with its points, if there is one; score : against the truth, if that is known
+    landmarks : the file with its points, if there is one; world_mm : its points by label, if that is not so
+    score : against the truth, if that is known
     """
 
     scan: str
@@ -46,6 +49,7 @@ class RunScan:
     warnings: Sequence[str] = ()
     landmarks: Path | None = None
     frame: Frame = "local"
+    world_mm: Mapping[str, Sequence[float]] = field(default_factory=dict)
     score: ScanScore | None = None
 
     @property
@@ -97,7 +101,9 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
     """
     manifests = _manifests(folder)
     entries = [
-        (_cohort(path, manifest), manifest, case) for path, manifest in manifests for case in manifest.get("cases", [])
+        (_cohort(path, manifest), manifest, case)
+        for path, manifest in manifests
+        for case in [*manifest.get("cases", []), *manifest.get("earlier", [])]
     ]
     scans = [_scan(folder, cohort, manifest, case) for cohort, manifest, case in entries]
     scores = _scores(folder, truth or _truth_of_study(folder), scans)
@@ -132,10 +138,11 @@ def _manifests(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     paths = [folder / "run.json"] if (folder / "run.json").exists() else sorted(folder.glob("run-*.json"))
     if paths:
         return [(path, _read_json(path)) for path in paths]
-    records = sorted((folder / "records").rglob("*.json"))
-    if not records:
+    records = landmark_folder(folder) / "records"
+    found = sorted(records.rglob(f"*{_RECORD}"))
+    if not found:
         raise ReportError(f"{folder}: holds no run.json, run-*.json or records; expected results of predict or study")
-    return [(folder / "records", {"cases": [_read_json(path) for path in records]})]
+    return [(records, {"cases": [_read_json(path) for path in found]})]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -159,10 +166,12 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
     frame: Frame = "world" if case.get("frame", manifest.get("frame")) == "world" else "local"
     confidence = {str(label): float(p) for label, p in _mapping(case.get("confidence")).items()}
     seconds = case.get("seconds")
+    landmarks = _landmarks(landmark_folder(folder), scan)
+    world_mm = case.get("world_mm") if "world_mm" in case or landmarks else _recorded_points(folder, scan)
     return RunScan(
         scan=scan,
         image=Path(str(case.get("image", ""))),
-        status=str(case.get("status", "done")),
+        status=str(case.get("status") or case.get("state") or "done"),
         cohort=str(case.get("cohort") or cohort),
         message=str(case.get("message") or ""),
         seconds=float(seconds) if isinstance(seconds, int | float) else math.nan,
@@ -171,8 +180,9 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
         verdict=str(case.get("verdict") or ""),
         shifts=[(int(n), p) for n, p in _pairs(case.get("shifts")) if int(n)],
         warnings=tuple(map(str, case.get("warnings") or ())),
-        landmarks=_landmarks(landmark_folder(folder), scan),
+        landmarks=landmarks,
         frame=frame,
+        world_mm=_mapping(world_mm),
     )
 
 
@@ -184,6 +194,12 @@ def _pairs(value: Any) -> list[tuple[str, float]]:
     """Read {name: probability} or [[name, probability], ...], the likeliest first."""
     pairs = list(value.items()) if isinstance(value, dict) else list(value or [])
     return sorted(((str(name), float(p)) for name, p in pairs), key=lambda pair: -pair[1])
+
+
+def _recorded_points(folder: Path, scan: str) -> Any:
+    """Return the points in the record of a scan, whose landmarks may be in a format that is only written."""
+    path = landmark_folder(folder) / "records" / f"{scan}{_RECORD}"
+    return _read_json(path).get("world_mm") if path.exists() else None
 
 
 def _landmarks(folder: Path, scan: str) -> Path | None:

@@ -42,7 +42,7 @@ def scan_data(scan: RunScan) -> dict[str, Any]:
     Raises ImageError or LandmarkError for files that cannot be read.
     """
     volume = read_image(scan.image)
-    found = read_centroids(scan.landmarks, volume.grid).to_world(volume.grid) if scan.landmarks else EMPTY
+    found = _found(scan, volume)
     marks = _world_marks(scan, found, volume)
     points = np.array([p for mark in marks for p in mark.points]).reshape(-1, 3)
     true = np.array([mark.true_mm for mark in marks if mark.has_truth]).reshape(-1, 3)
@@ -54,6 +54,13 @@ def scan_data(scan: RunScan) -> dict[str, Any]:
         "volume": _volume(make_mosaic(volume, true if len(true) else points)),
         "stored": _stored(volume),
     }
+
+
+def _found(scan: RunScan, volume: Volume) -> Centroids:
+    """Return the points of a result, world frame."""
+    if scan.landmarks is None:
+        return Centroids.from_points(dict(scan.world_mm), "world")
+    return read_centroids(scan.landmarks, volume.grid).to_world(volume.grid)
 
 
 def _world_marks(scan: RunScan, found: Centroids, volume: Volume) -> tuple[Mark, ...]:

@@ -50,7 +50,8 @@ def test_alternatives_are_read_as_mapping_or_pairs_the_likeliest_first(tmp_path)
 def test_a_study_has_a_cohort_for_each_fold(tmp_path):
     for fold in ("fold1", "fold2"):
         case = {"scan": f"of-{fold}", "image": "a.nii", "status": "empty"}
-        (tmp_path / f"run-{fold}.json").write_text(json.dumps({"cases": [case]}))
+        other = {**case, "scan": f"of-{'fold2' if fold == 'fold1' else 'fold1'}"}
+        (tmp_path / f"run-{fold}.json").write_text(json.dumps({"cases": [case], "earlier": [other]}))
     run = read_run(tmp_path)
     assert run.cohorts == ("fold1", "fold2")
     assert [(scan.scan, scan.cohort) for scan in run.scans] == [("of-fold1", "fold1"), ("of-fold2", "fold2")]

@@ -102,9 +102,14 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
     manifests = _manifests(folder)
     entries = [
         (_cohort(path, manifest), manifest, case)
+        for kind in ("cases", "earlier")  # results of an earlier run in the same folder
         for path, manifest in manifests
-        for case in [*manifest.get("cases", []), *manifest.get("earlier", [])]
+        for case in manifest.get(kind, [])
     ]
+    first_of: dict[Any, Any] = {}
+    for entry in entries:
+        first_of.setdefault(entry[2].get("scan"), entry)
+    entries = list(first_of.values())
     scans = [_scan(folder, cohort, manifest, case) for cohort, manifest, case in entries]
     scores = _scores(folder, truth or _truth_of_study(folder), scans)
     by_scan = {score.scan: score for score in scores.scans} if scores else {}

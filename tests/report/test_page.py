@@ -60,7 +60,7 @@ def test_no_name_and_no_warning_is_markup(page):
 
 
 def test_the_overview_shows_scores_shifts_and_charts(page):
-    row = re.search(r'<th scope="row">all scans</th><td>all</td><td>14</td><td>([\d.]+)</td>', page)
+    row = re.search(r'<th scope="rowgroup" rowspan="3">all scans</th><td>all</td><td>14</td><td>([\d.]+)</td>', page)
     assert row
     assert row.group(1) == "50.0"
     assert "1 level too low (+1)" in page

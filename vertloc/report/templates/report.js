@@ -173,7 +173,7 @@
       h("div", { class: "seen" },
         h("div", { class: "curves" },
           h("div", { class: "switches" }, "Show ", names, truth),
-          h("div", { class: "pair-of-curves" }, data.views.map((view) => vertloc.curvedView(view, data.levels, choose))),
+          h("div", { class: "pair-of-curves", tabindex: 0, role: "region", "aria-label": "Curved views" }, data.views.map((view) => vertloc.curvedView(view, data.levels, choose))),
           legend(data.levels)),
         h("div", { class: "list-of-levels" }, h("h2", {}, "Levels"), data.levels.length ? h("div", { class: "scroll" }, vertloc.levelTable(data.levels, choose)) : h("p", {}, "No vertebra found."))),
       h("h2", {}, "Slices"), viewer.element,

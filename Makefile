@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser check format config bench clean
+.PHONY: demo test browser docs check format config bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -23,6 +23,11 @@ test: $(VENV)/installed
 browser: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev,browser]"
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+
+# The documentation site, in site/; any warning is an error. NO_MKDOCS_2_WARNING hides an advertisement of its theme.
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

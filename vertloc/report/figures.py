@@ -111,7 +111,7 @@ def _name_axes(ax: Axes, title: str) -> None:
 
 
 def features_figure(model: Model) -> Figure:
-    """Draw what the classifier looks at: its nodes by offset and size of their boxes.
+    """Draw what the classifier looks at: its nodes by offset and size of their boxes, without the voxels' own values.
 
     A node at depth d counts 2^-d, the share of the voxels that would meet it if every split were even.
     """
@@ -120,7 +120,7 @@ def features_figure(model: Model) -> Figure:
     rows = forest.features[forest.children[:, 0] >= 0]
     offset, size, counts = [], [], []
     for box in (0, 1):
-        is_box = forest.pool.size_mm[rows, box].min(axis=1) > 0
+        is_box = forest.pool.size_mm[rows, box].min(axis=1) >= 1  # smaller: no box, or the voxel's own value
         offset.append(np.linalg.norm(forest.pool.offset_mm[rows[is_box], box], axis=1))
         size.append(np.cbrt(forest.pool.size_mm[rows[is_box], box].prod(axis=1)))
         counts.append(weight[forest.children[:, 0] >= 0][is_box])

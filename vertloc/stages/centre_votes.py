@@ -180,11 +180,11 @@ def _modes(
     peaks = smoothed_peaks(cells[..., 0], settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
     seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low
     modes, density = climb_cells(cells, low, _CELL_MM, seeds, settings.bandwidth_mm, 0.02, 50)
-    order = np.argsort(-density, kind="stable")
     kept: list[int] = []
-    for i in order:
-        if all(((modes[i] - modes[j]) ** 2).sum() >= settings.merge_mm**2 for j in kept):
-            kept.append(int(i))
+    for i in np.argsort(-density, kind="stable").tolist():
+        squared = ((modes[np.array(kept, np.int64)] - modes[i]) ** 2).sum(axis=1)
+        if not (squared < settings.merge_mm**2).any():
+            kept.append(i)
     modes, density = modes[kept], density[kept]
     if not kept:  # every vote fell past the cells
         return Centres(modes, density)

@@ -212,7 +212,7 @@ def _outcome(forest: Any, node: int) -> str:
             leaves.append(right)
         else:
             waiting += [int(left), int(right)]
-    mean = np.asarray(forest.leaf_values[leaves], dtype=np.float64).mean(axis=0)
+    mean = np.asarray(forest.rows()[leaves], dtype=np.float64).mean(axis=0)
     names = ("background", *VERTEBRAE)
     best = np.argsort(-mean)[:3]
     return "\n".join([*(f"{names[i]} {mean[i]:.0%}" for i in best), f"({len(leaves)} leaves)"])

@@ -125,8 +125,8 @@
 
   function legend(levels) {
     const key = (confidence, words) => h("li", {}, h("span", { class: `glyph ${vertloc.sureness(confidence).kind}`, "aria-hidden": "true" }, vertloc.sureness(confidence).glyph), ` ${words}`);
-    const low = vertloc.percent(settings.low);
-    return h("ul", { class: "legend" }, key(1, "sure (90 % and more)"), key(0.8, `${low} to 90 %`), key(0, `below ${low}`),
+    const low = vertloc.percent(settings.low), known = levels.some((level) => level.confidence !== null);
+    return h("ul", { class: "legend" }, known ? [key(1, "sure (90 % and more)"), key(0.8, `${low} to 90 %`), key(0, `below ${low}`)] : null,
       levels.some((level) => level.true) ? h("li", {}, h("span", { class: "ring", "aria-hidden": "true" }, "○"), " annotated") : null);
   }
 

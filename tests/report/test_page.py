@@ -130,3 +130,15 @@ def test_data_of_an_earlier_report_of_more_scans_is_removed_and_nothing_else(tmp
     write_report(tmp_path / "results")
     assert not (folder / "scan-0099.js").exists()
     assert (folder / "scan-mine.js").exists()
+
+
+def test_a_name_that_is_not_text_is_shown_escaped(tmp_path):
+    """A file name in Latin 1 on a system of UTF-8 reaches Python as halves of characters."""
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    case = {"scan": name, "image": f"{name}.nii", "status": "failed", "message": f"{name}.nii: no such file"}
+    (tmp_path / "run.json").write_text(json.dumps({"cases": [case], "command": ["vertloc", name]}))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    (scan,) = settings_of(page)["scans"]
+    assert scan["scan"] == "caf\\udce9"
+    assert scan["concerns"] == ["failed: caf\\udce9.nii: no such file"]
+    assert 'href="#scan=caf%5Cudce9"' in page

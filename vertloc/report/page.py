@@ -23,7 +23,7 @@ from vertloc.evaluation.scores import ALL_REGIONS, AnyRegion, Summary, summarize
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.report.charts import run_charts
 from vertloc.report.marks import SIGNS
-from vertloc.report.runs import LOW_CONFIDENCE, Run, RunScan, read_run
+from vertloc.report.runs import LOW_CONFIDENCE, Run, RunScan, as_text, read_run
 from vertloc.report.scan_data import scan_data
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _prepared(index: int, scan: RunScan, folder: Path, single_file: bool) -> _En
         data = _json(scan_data(scan))
     except (VertlocError, OSError, ValueError, MemoryError) as error:
         logger.warning("%s: not shown in the report: %s", scan.scan, error)
-        return _Entry(scan, index, problem=f"cannot be shown: {error}")
+        return _Entry(scan, index, problem=as_text(f"cannot be shown: {error}"))
     if single_file:
         return _Entry(scan, index, data)
     write_bytes_atomically(folder / data_file(index), f"vertloc.receive({index},{data});\n".encode())
@@ -123,7 +123,8 @@ def _html(run: Run, entries: list[_Entry], single_file: bool) -> str:
     assets = {name: Markup((templates / name).read_text(encoding="utf-8")) for name in _ASSETS}
     return environment.get_template("report.html").render(
         run=run,
-        title=run.folder.resolve().name,
+        title=as_text(run.folder.resolve().name),
+        folder=as_text(str(run.folder.resolve())),
         entries=entries,
         counts=_counts(run),
         rows=_score_rows(run),
@@ -176,7 +177,7 @@ def _settings(run: Run, entries: list[_Entry], single_file: bool) -> dict[str, A
     identity = {"folder": str(run.folder.resolve()), "model": run.model.get("sha256", "")}
     return {
         "id": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
-        "run": run.folder.resolve().name,
+        "run": as_text(run.folder.resolve().name),
         "single": single_file,
         "low": LOW_CONFIDENCE,
         "signs": {status: {"colour": sign.colour, "meaning": sign.meaning} for status, sign in SIGNS.items()},
@@ -187,8 +188,8 @@ def _settings(run: Run, entries: list[_Entry], single_file: bool) -> dict[str, A
 def _scan_settings(entry: _Entry) -> dict[str, Any]:
     scan = entry.scan
     return {
-        "scan": scan.scan,
-        "image": str(scan.image),
+        "scan": scan.name,
+        "image": as_text(str(scan.image)),
         "cohort": scan.cohort,
         "status": scan.status,
         "file": data_file(entry.index) if entry.data else "",

@@ -53,6 +53,11 @@ class RunScan:
     score: ScanScore | None = None
 
     @property
+    def name(self) -> str:
+        """Name of the scan as it can be shown, whatever bytes its files are named by."""
+        return as_text(self.scan)
+
+    @property
     def least_confidence(self) -> float:
         """Confidence of the vertebra it is least sure of; 0 if nothing is known."""
         return min(self.confidence.values(), default=0.0)
@@ -118,12 +123,17 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
     command = first.get("command") or []
     return Run(
         folder=folder,
-        command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
+        command=as_text(" ".join(map(str, command)) if isinstance(command, list) else str(command)),
         scans=tuple(sorted(judged, key=lambda scan: (*scan.rank, scan.scan))),
         scores=scores,
         model=_mapping(first.get("model")),
         versions=_mapping(first.get("versions")),
     )
+
+
+def as_text(text: str) -> str:
+    """Escape what is no character: bytes of file names that are not in the system's encoding."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def n_training_scans(folder: Path) -> float:
@@ -178,13 +188,13 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
         image=Path(str(case.get("image", ""))),
         status=str(case.get("status") or case.get("state") or "done"),
         cohort=str(case.get("cohort") or cohort),
-        message=str(case.get("message") or ""),
+        message=as_text(str(case.get("message") or "")),
         seconds=float(seconds) if isinstance(seconds, int | float) else math.nan,
         confidence=confidence,
         alternatives={label: _pairs(value) for label, value in _mapping(case.get("alternatives")).items()},
         verdict=str(case.get("verdict") or ""),
         shifts=[(int(n), p) for n, p in _pairs(case.get("shifts")) if int(n)],
-        warnings=tuple(map(str, case.get("warnings") or ())),
+        warnings=tuple(as_text(str(text)) for text in case.get("warnings") or ()),
         landmarks=landmarks,
         frame=frame,
         world_mm=_mapping(world_mm),

@@ -78,7 +78,21 @@ def test_points_come_from_the_record_where_no_landmark_file_can_be_read(tmp_path
     assert scans["b"].world_mm == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"cases": [{"image": "a"}]}', "[" * 100_000])
+DAMAGED = [
+    "",
+    "[]",
+    "{",
+    '{"cases": [{"image": "a"}]}',
+    '{"cases": [1]}',
+    '{"cases": 1}',
+    '{"cases": [{"scan": "a", "confidence": {"L1": "high"}}]}',
+    '{"cases": [{"scan": "a", "confidence": {"L1": NaN}}]}',
+    '{"cases": [{"scan": "a", "alternatives": {"L1": 3}}]}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ReportError, match=str(tmp_path)):

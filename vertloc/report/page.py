@@ -77,7 +77,7 @@ def write_report(
         progress()
     _remove_older_data(folder, len(entries))
     page = folder / PAGE
-    write_bytes_atomically(page, _html(run, entries, single_file).encode())
+    write_bytes_atomically(page, as_text(_html(run, entries, single_file)).encode())
     return page
 
 

@@ -109,13 +109,13 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
         (_cohort(path, manifest), manifest, case)
         for kind in ("cases", "earlier")  # results of an earlier run in the same folder
         for path, manifest in manifests
-        for case in manifest.get(kind, [])
+        for case in _cases(path, manifest, kind)
     ]
     first_of: dict[Any, Any] = {}
     for entry in entries:
-        first_of.setdefault(entry[2].get("scan"), entry)
+        first_of.setdefault(entry[2].get("scan") if isinstance(entry[2], dict) else None, entry)
     entries = list(first_of.values())
-    scans = [_scan(folder, cohort, manifest, case) for cohort, manifest, case in entries]
+    scans = [_scan_or_error(folder, *entry) for entry in entries]
     scores = _scores(folder, truth or _truth_of_study(folder), scans)
     by_scan = {score.scan: score for score in scores.scans} if scores else {}
     judged = [RunScan(**{**vars(scan), "score": by_scan.get(scan.scan)}) for scan in scans]
@@ -170,8 +170,23 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
+def _cases(path: Path, manifest: Mapping[str, Any], kind: str) -> list[Any]:
+    cases = manifest.get(kind, [])
+    if not isinstance(cases, list):
+        raise ReportError(f"{path}: {kind}: expected a list, found {type(cases).__name__}")
+    return cases
+
+
 def _cohort(path: Path, manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("cohort") or (path.stem.removeprefix("run-") if path.stem.startswith("run-") else ""))
+
+
+def _scan_or_error(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Any) -> RunScan:
+    try:
+        return _scan(folder, cohort, manifest, case)
+    except (TypeError, ValueError, AttributeError) as error:
+        name = case.get("scan") if isinstance(case, dict) else case
+        raise ReportError(f"{folder}: the manifest's entry of {name!r} makes no sense: {error}") from error
 
 
 def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[str, Any]) -> RunScan:
@@ -179,7 +194,7 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
     if not scan:
         raise ReportError(f"{folder}: a manifest lists a scan without a name")
     frame: Frame = "world" if case.get("frame", manifest.get("frame")) == "world" else "local"
-    confidence = {str(label): float(p) for label, p in _mapping(case.get("confidence")).items()}
+    confidence = {str(label): _probability(p) for label, p in _mapping(case.get("confidence")).items()}
     seconds = case.get("seconds")
     landmarks = _landmarks(landmark_folder(folder), scan)
     world_mm = case.get("world_mm") if "world_mm" in case or landmarks else _recorded_points(folder, scan)
@@ -208,7 +223,14 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _pairs(value: Any) -> list[tuple[str, float]]:
     """Read {name: probability} or [[name, probability], ...], the likeliest first."""
     pairs = list(value.items()) if isinstance(value, dict) else list(value or [])
-    return sorted(((str(name), float(p)) for name, p in pairs), key=lambda pair: -pair[1])
+    return sorted(((str(name), _probability(p)) for name, p in pairs), key=lambda pair: -pair[1])
+
+
+def _probability(value: Any) -> float:
+    probability = float(value)
+    if not 0 <= probability <= 1:
+        raise ValueError(f"expected a probability, got {value!r}")
+    return probability
 
 
 def _recorded_points(folder: Path, scan: str) -> Any:

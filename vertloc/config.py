@@ -75,7 +75,7 @@ class CentreForestSettings:
     )
     forest: ForestSettings = field(
         default_factory=lambda: ForestSettings(
-            n_trees=12, max_depth=20, min_samples_leaf=8, features_per_tree=300, features_per_node=60
+            n_trees=8, max_depth=20, min_samples_leaf=8, features_per_tree=300, features_per_node=60
         )
     )
 

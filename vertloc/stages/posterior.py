@@ -39,7 +39,7 @@ class PosteriorSettings:
     """
 
     smallest_probability: Annotated[float, Field(ge=0, lt=1)] = 0.025
-    stop_after_trees: Annotated[int, Field(ge=0, le=10_000)] = 5
+    stop_after_trees: Annotated[int, Field(ge=0, le=10_000)] = 3
     stop_background: Annotated[float, Field(gt=0, le=2)] = 0.9
 
 

@@ -51,7 +51,7 @@ class ForestSettings:
         features_per_tree for each
     """
 
-    n_trees: Annotated[int, Field(ge=1, le=10_000)] = 20
+    n_trees: Annotated[int, Field(ge=1, le=10_000)] = 14
     max_depth: Annotated[int, Field(ge=1, le=100)] = 24
     min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] = 4
     features_per_tree: Annotated[int, Field(ge=1, le=100_000)] = 400

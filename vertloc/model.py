@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass as checked
 from vertloc.config import PredictionSettings, check_boxes_can_be_summed, settings_from_dict
 from vertloc.errors import ConfigError, ModelError
 from vertloc.io.model_file import FORMAT_VERSION, StoredModel, read_model_file, write_model_file
+from vertloc.models import find_model
 from vertloc.settings import CHECKED
 from vertloc.stages.context_features import FeatureRule
 from vertloc.stages.dense_labels import N_CLASSES, RadiusFactor
@@ -120,12 +121,14 @@ def _stored_settings(model: Model) -> StoredSettings:
     )
 
 
-def load_model(path: Path | str) -> Model:
-    """Read and check a model file.
+def load_model(model: Path | str | None = None) -> Model:
+    """Read and check a model.
+
+    model : a file, the name of a model that comes with the package, or None for its default one
 
     Raises ModelError naming the file, what was found and what was wanted.
     """
-    return model_of(read_model_file(Path(path)))
+    return model_of(read_model_file(find_model(model)))
 
 
 def model_of(stored: StoredModel) -> Model:

@@ -9,14 +9,16 @@ import yaml
 
 from vertloc.cli.printing import show
 from vertloc.model import load_model
+from vertloc.models import find_model
 from vertloc.stages.forest import FlatForest
 
 
 def run(args: Namespace) -> int:
     """Check the model and describe it."""
-    model = load_model(args.model)
+    path = find_model(args.model)
+    model = load_model(path)
     seen = model.provenance
-    show(f"{args.model}: vertloc model, {args.model.stat().st_size / 1e6:.1f} MB, checked")
+    show(f"{path}: vertloc model, {path.stat().st_size / 1e6:.1f} MB, checked")
     show(f"trained with vertloc {seen.vertloc}, seed {seen.seed}, on {', '.join(seen.folds) or 'unnamed scans'}:")
     show(f"  {seen.n_scans} scans of {seen.n_patients} patients, {sum(seen.labels.values())} vertebrae")
     show("  " + "  ".join(f"{label} {count}" for label, count in seen.labels.items()))

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 from vertloc.errors import OutputError
+from vertloc.io.atomic import remove_stale_temporaries
 
 
 def make_folder(path: Path) -> None:
     """Make a folder for results, with its parents; one that is there already is fine.
 
+    Temporary files that killed processes left in it are removed.
     Raises OutputError if that is not possible, or nothing can be written into it.
     """
     try:
@@ -21,6 +23,7 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"{path}: cannot make this folder: {error.strerror or error}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: cannot write into this folder")
+    remove_stale_temporaries(path)
 
 
 def prepare_file(path: Path) -> None:

@@ -17,7 +17,7 @@ from vertloc.cohorts.loading import load_folds
 from vertloc.config import Config, config_from_dict
 from vertloc.errors import VertlocError
 from vertloc.evaluation.scores import Scores
-from vertloc.study import run_study
+from vertloc.study import StudyOptions, run_study
 from vertloc.training import train
 
 _VARIANTS = Path(__file__).with_name("variants.yaml")
@@ -74,7 +74,7 @@ def _measure(folds: list[Cohort], config: Config, out: Path, seed: int, args: ar
     start = time.process_time()
     train(folds[0].cases, config, seed, args.n_jobs, cache=cache)
     trained = time.process_time()
-    study = run_study(folds, config, out, seed, args.n_jobs, report=False, cache=cache)
+    study = run_study(folds, config, out, StudyOptions(seed, args.n_jobs, cache, report=False))
     done = time.process_time()
     return Outcome(study.scores, study.scores_without_chain, trained - start, done - trained)
 

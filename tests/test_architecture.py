@@ -26,6 +26,7 @@ FLOORS = {
     "evaluation": 4,
     "phantom": 4,
     "config": 5,
+    "models": 5,
     "model": 6,
     "training": 7,
     "localization": 7,

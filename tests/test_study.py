@@ -1,15 +1,18 @@
 import dataclasses
 import json
+import os
 
 import pytest
 from toy import make_toy_scan, toy_config, write_toy_cohort
 
+from vertloc import study as study_module
+from vertloc.cohorts.case import Cohort
 from vertloc.cohorts.loading import load_folds
 from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import evaluate
 from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model
-from vertloc.study import n_study_steps, run_study
+from vertloc.study import StudyOptions, n_study_steps, run_study
 
 SCANS = {"fold1": ["toy00", "toy01"], "fold2": ["toy02", "toy03"]}
 
@@ -55,14 +58,17 @@ def study(folds, folder, steps):
     def step():
         steps.append(1)
 
-    return run_study(folds, tiny_config(), folder / "out", 3, 2, ("vertloc", "study"), True, step)
+    return run_study(
+        folds, tiny_config(), folder / "out", StudyOptions(seed=3, n_jobs=2, command=("vertloc", "study")), step
+    )
 
 
 @pytest.mark.usefixtures("study")
 def test_every_promised_file_is_there_and_no_other(folder):
     expected = {f"{kind}/{scan}.lml" for kind in ("lml", "lml-without-chain") for scan in ALL_SCANS}
     expected |= {f"report/scan-{i:04d}.js" for i in range(len(ALL_SCANS))}
-    expected |= {f"model-{fold}.npz" for fold in SCANS} | {f"run-{fold}.json" for fold in SCANS}
+    expected |= {f"model-{fold}.npz{note}" for fold in SCANS for note in ("", ".training")}
+    expected |= {f"run-{fold}.json" for fold in SCANS}
     expected |= {f"lml/records/{scan}.record" for scan in ALL_SCANS} | {"lml/records/.lock"}
     expected |= {"scores.json", "scores.csv", "table.md", "report.html"}
     out = folder / "out"
@@ -107,7 +113,7 @@ def test_the_scores_say_what_they_were_measured_on(folder):
 
 
 def test_the_same_study_gives_the_same_landmarks_and_pictures_on_another_number_of_threads(study, folds, folder):
-    again = run_study(folds, tiny_config(), folder / "again", 3, 1)
+    again = run_study(folds, tiny_config(), folder / "again", StudyOptions(seed=3))
     assert again.scores == study.scores
     for kind in ("lml", "lml-without-chain", "report"):
         for path in (folder / "out" / kind).glob("*.*"):
@@ -126,12 +132,12 @@ def test_a_scan_that_fails_is_missed_and_not_scored_by_an_earlier_result(tmp_pat
     def fail_on_toy00(path):
         if path.name == "toy00.mhd":
             raise MemoryError
-        return read_image(path)
+        return open_image(path)
 
     from vertloc.batch import predicting
 
-    read_image = predicting.read_image
-    monkeypatch.setattr(predicting, "read_image", fail_on_toy00)
+    open_image = predicting.open_image
+    monkeypatch.setattr(predicting, "open_image", fail_on_toy00)
     steps = []
     study = run_study(folds, tiny_config(), out, progress=lambda: steps.append(1))
     assert [result.scan for result in study.results if result.status == "failed"] == ["toy00"]
@@ -152,3 +158,67 @@ def test_a_second_annotation_anywhere_in_the_data_is_refused_before_the_work_sta
     with pytest.raises(CohortError, match=r"toy02\.lml and .*toy02\.lml: expected one annotation"):
         run_study(folds, tiny_config(), tmp_path / "out")
     assert len(read_lml(tmp_path / "data/patient0002/toy02.lml")) > 0
+
+
+def test_every_fold_is_tested_with_a_model_of_all_others(folds, tmp_path):
+    data = folds[0].root
+    cases = {case.scan: case for fold in folds for case in fold.cases}
+    three = [
+        Cohort(name, data, tuple(cases[scan] for scan in scans))
+        for name, scans in (("a", ["toy00"]), ("b", ["toy01"]), ("c", ["toy02", "toy03"]))
+    ]
+    steps = []
+    study = run_study(
+        three, tiny_config(), tmp_path / "out", StudyOptions(report=False), progress=lambda: steps.append(1)
+    )
+    assert len(steps) == n_study_steps(three, tiny_config(), report=False)
+    assert sorted(result.scan for result in study.results) == ALL_SCANS
+    for fold, others in (("a", ("b", "c")), ("b", ("a", "c")), ("c", ("a", "b"))):
+        model = load_model(tmp_path / f"out/model-without-{fold}.npz")
+        assert model.provenance.folds == others
+        assert model.provenance.n_scans == 4 - len(next(f for f in three if f.name == fold).cases)
+
+
+def contents(out):
+    return {
+        path.relative_to(out): path.read_bytes()
+        for path in out.rglob("*")
+        if path.suffix in (".lml", ".npz", ".png", ".csv", ".md", ".html")
+    }
+
+
+def test_a_resumed_study_trains_and_predicts_nothing_twice(folds, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    first = run_study(folds, tiny_config(), out)
+    before = contents(out)
+    (out / "lml/toy00.lml").unlink()
+    (out / "table.md").unlink()
+    monkeypatch.setattr(study_module, "train", lambda *_: pytest.fail("trained again"))
+    steps = []
+    again = run_study(folds, tiny_config(), out, StudyOptions(resume=True), lambda: steps.append(1))
+    assert len(steps) == n_study_steps(folds, tiny_config())
+    assert {r.scan: r.status for r in again.results} == {
+        "toy00": "done", "toy01": "skipped", "toy02": "skipped", "toy03": "skipped"
+    }  # fmt: skip
+    assert contents(out) == before
+    assert again.scores == first.scores
+
+
+@pytest.mark.parametrize("change", ["seed", "settings", "annotation", "model"])
+def test_a_resumed_study_trains_again_what_was_made_of_something_else(tmp_path, monkeypatch, change):
+    folds = toy_folds(tmp_path)
+    out, config, options = tmp_path / "out", tiny_config(), StudyOptions(report=False, resume=True)
+    run_study(folds, config, out, options)
+    trained = []
+    train = study_module.train
+    monkeypatch.setattr(study_module, "train", lambda cases, *rest: trained.append(len(cases)) or train(cases, *rest))
+    if change == "seed":
+        options = dataclasses.replace(options, seed=9)
+    if change == "settings":
+        config = toy_config()
+    if change == "annotation":
+        os.utime(tmp_path / "data/patient0000/toy00.lml", ns=(1, 1))
+    if change == "model":
+        (out / "model-fold1.npz").write_bytes(b"damaged")
+    run_study(folds, config, out, options)
+    assert len(trained) == (2 if change in ("seed", "settings") else 1)

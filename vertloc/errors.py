@@ -33,6 +33,10 @@ class TrainingError(VertlocError):
     """Training data from which no model can be learned."""
 
 
+class ClusterError(VertlocError):
+    """A cluster that cannot be reached, or whose workers cannot do the work."""
+
+
 class OutputError(VertlocError):
     """A place where results cannot or must not be written."""
 

@@ -19,6 +19,7 @@ from vertloc.stages.naming import name_in_spine_frame
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
 from vertloc.stages.shape_labelling import Labelling, label_chain
+from vertloc.volume import Scan
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,26 @@ def localize(
     is no image.
     """
     scan = as_scan(image, grid)
+    return localize_prepared(prepare(scan, model, n_jobs), scan.grid, model, n_jobs)
+
+
+def prepare(scan: Scan, model: Model, n_jobs: int = 1) -> IsotropicVolume:
+    """Read a scan and bring it to the isotropic grid that a model works on; the first half of `localize`."""
     small = preprocess(scan, model.preprocess, n_jobs)
     for warning in small.warnings[len(scan.warnings) :]:  # those of the header are logged by who reads it
         logger.warning("%s: %s", scan.name, warning)
+    return small
+
+
+def localize_prepared(small: IsotropicVolume, stored: Grid, model: Model, n_jobs: int = 1) -> Localization:
+    """Find the vertebrae of a prepared scan; the second half of `localize`.
+
+    stored : the grid of the scan's file, for the points in the local frame
+    """
     proposals = propose(small, model, n_jobs)
     first = label_chain(proposals, model.shape, model.settings.chain)
     candidates, labelling = label_again(small, proposals, first, model)
-    return _localization(scan.grid, small, proposals, candidates, labelling)
+    return _localization(stored, small, proposals, candidates, labelling)
 
 
 def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:

@@ -1,4 +1,4 @@
-"""Two fold files -> cross-validated scores: each fold is tested with the model trained on the other one.
+"""Fold files -> cross-validated scores: each fold is tested with a model trained on all others.
 
 Beside the scores of the whole method stand those without the shape step (every vertebra's best candidate on its own),
 from the same forests and candidates: what the chain adds is part of the result.
@@ -7,22 +7,24 @@ from the same forests and candidates: what the chain adds is part of the result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vertloc.batch.cluster_training import preprocess_on_cluster, shared_cache, train_on_cluster
 from vertloc.batch.manifest import Run, write_manifest
-from vertloc.batch.predicting import CaseResult, PredictOptions, predict_cases
+from vertloc.batch.predicting import CaseResult, ModelSource, PredictOptions, predict_cases
+from vertloc.batch.trained import Trained, TrainingTask, train_or_reuse, training_key
 from vertloc.cohorts.case import Cohort
 from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
 from vertloc.errors import CohortError, OutputError
 from vertloc.evaluation.scores import Scores, evaluate
-from vertloc.io.atomic import write_bytes_atomically
-from vertloc.io.model_file import file_sha256
+from vertloc.io.atomic import remove_stale_temporaries, write_bytes_atomically
 from vertloc.io.outputs import make_folder
-from vertloc.model import save_model
+from vertloc.model import Model
 from vertloc.report.page import check_can_report, write_report
 from vertloc.report.tables import scores_csv, scores_json, study_table
 from vertloc.training import n_training_steps, train
@@ -33,7 +35,7 @@ Progress = Callable[[], None]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Scores over both directions, and what became of every scan.
+    """Scores over all folds, and what became of every scan.
 
     scores, scores_without_chain : with and without the shape step
     table : both as Markdown
@@ -45,68 +47,152 @@ class Study:
     table: str
 
 
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a study is run, beside its folds and its configuration.
+
+    seed : of all randomness; n_jobs : threads, the results do not depend on it
+    cache : folder that keeps preprocessed volumes; report : also write report.html
+    resume : use the models and results of an earlier run that were made of the same
+    command : the command line, for the manifests
+    data : the data folders; scores are also told for each, where there are several
+    cluster : address of a Dask scheduler whose workers train and predict; "": this process does
+    """
+
+    seed: int = 0
+    n_jobs: int = 1
+    cache: Path | None = None
+    report: bool = True
+    resume: bool = False
+    command: Sequence[str] = ()
+    data: Sequence[Path] = ()
+    cluster: str = ""
+
+
 def run_study(
     folds: Sequence[Cohort],
     config: Config,
     out: Path,
-    seed: int = 0,
-    n_jobs: int = 1,
-    command: Sequence[str] = (),
-    report: bool = True,
+    options: StudyOptions | None = None,
     progress: Progress = lambda: None,
-    cache: Path | None = None,
 ) -> Study:
-    """Train on each fold, test on the other, and write everything into the folder `out`.
+    """Test each fold with a model trained on all others, and write everything into the folder `out`.
 
-    folds : two cohorts; command : the command line, for the manifests; cache : folder that keeps preprocessed volumes
-    Writes lml/<scan>.lml, lml-without-chain/<scan>.lml, model-<fold>.npz, run-<fold>.json, scores.json, scores.csv,
-    table.md, and report.html, which shows every scan, with its data in report/.
+    folds : two cohorts or more
+    Writes lml/<scan>.lml with lml/records/, lml-without-chain/<scan>.lml, a model and run-<fold>.json for each fold,
+    scores.json, scores.csv, table.md, and report.html, which shows every scan, with its data in report/.
     Raises OutputError or CohortError, before any work starts, for what would spoil the scores at its end.
     """
+    options = options or StudyOptions()
     make_folder(out)
-    if report:
+    remove_stale_temporaries(out / "lml-without-chain")
+    if options.report:
         check_can_report()
     _refuse_other_landmarks(folds, out)
+    tasks = _training_tasks(folds, config, out, options)
     results: list[CaseResult] = []
-    for trained_on, tested_on in ((folds[0], folds[1]), (folds[1], folds[0])):
-        start = time.perf_counter()
-        model = train(trained_on.cases, config, seed, n_jobs, [trained_on.name], progress, cache)
-        model_path = out / f"model-{trained_on.name}.npz"
-        save_model(model, model_path)
-        sha256 = file_sha256(model_path)
-        found = predict_cases(
-            tested_on.cases,
-            model,
-            out / "lml",
-            n_jobs,
-            PredictOptions(without_chain="../lml-without-chain"),
-            lambda _: progress(),
-            model_sha256=lambda: sha256,  # noqa: B023 - called before the loop goes on
-        )
-        _set_aside_what_failed(found, out)
-        run = Run(
-            command,
-            [case.scan for case in tested_on.cases],
-            model,
-            model_path,
-            sha256,
-            "local",
-            time.perf_counter() - start,
-        )
-        write_manifest(out / f"run-{tested_on.name}.json", run, found, out / "lml")
-        results += found
-        del model
-    scans = [case.scan for fold in folds for case in fold.cases]
-    scores = evaluate(folds[0].root, out / "lml", scans)
-    without = evaluate(folds[0].root, out / "lml-without-chain", scans)
-    table = study_table(scores, without)
+    with _all_trained_on_cluster(tasks, options) as resume:
+        for tested_on in (*folds[1:], folds[0]):
+            start = time.perf_counter()
+            trained = _trained(tasks[tested_on.name], options, resume, progress)
+            results += _tested(tested_on, trained, start, out, options, progress)
+            del trained
+    scores, without = _scored(folds, out)
+    table = study_table(scores, without, _by_cohort(folds, scores, options.data))
     write_bytes_atomically(out / "table.md", table.encode())
-    settings = {**_provenance(folds, seed), "configuration": config.as_dict()}
+    settings = {**_provenance(folds, options.seed), "configuration": config.as_dict()}
     write_bytes_atomically(out / "scores.json", scores_json(scores, settings, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
-    if report:
-        write_report(out, folds[0].root, n_jobs, progress=progress)
+    if options.report:
+        write_report(out, folds[0].root, options.n_jobs, progress=progress)
     return Study(scores, without, results, table)
+
+
+def _training_tasks(
+    folds: Sequence[Cohort], config: Config, out: Path, options: StudyOptions
+) -> dict[str, TrainingTask]:
+    """Say, for each fold, how the model that it is tested with is trained: on all others."""
+    tasks = {}
+    for tested_on in folds:
+        others = [fold for fold in folds if fold is not tested_on]
+        cases = tuple(case for fold in others for case in fold.cases)
+        names = tuple(fold.name for fold in others)
+        path = out / f"model-{names[0] if len(names) == 1 else f'without-{tested_on.name}'}.npz"
+        key = training_key(cases, config, options.seed)
+        tasks[tested_on.name] = TrainingTask(path, key, cases, config, options.seed, names, options.cache)
+    return tasks
+
+
+@contextmanager
+def _all_trained_on_cluster(tasks: Mapping[str, TrainingTask], options: StudyOptions) -> Iterator[bool]:
+    """With a cluster, train all models there first; give whether models that are there are to be used."""
+    if not options.cluster:
+        yield options.resume
+        return
+    every_task = list(tasks.values())
+    cases = {case.scan: case for task in every_task for case in task.cases}
+    with shared_cache(options.cache, every_task[0].path.parent) as cache:
+        preprocess_on_cluster(options.cluster, list(cases.values()), every_task[0].config.preprocess, cache)
+        train_on_cluster(options.cluster, [replace(task, cache=cache) for task in every_task], options.resume)
+    yield True
+
+
+def _trained(task: TrainingTask, options: StudyOptions, resume: bool, progress: Progress) -> Trained:
+    def train_anew() -> Model:
+        return train(task.cases, task.config, task.seed, options.n_jobs, task.folds, progress, task.cache)
+
+    trained = train_or_reuse(task.path, task.key, train_anew, resume)
+    for _ in range(n_training_steps(len(task.cases), task.config) if trained.is_reused else 0):
+        progress()
+    return trained
+
+
+def _tested(
+    fold: Cohort, trained: Trained, start: float, out: Path, options: StudyOptions, progress: Progress
+) -> list[CaseResult]:
+    """Predict a fold and write its manifest, also if the prediction is stopped."""
+    results: list[CaseResult] = []
+
+    def done(result: CaseResult) -> None:
+        results.append(result)
+        progress()
+
+    predict = PredictOptions(resume=options.resume, without_chain="../lml-without-chain", cluster=options.cluster)
+    source = ModelSource(trained.path, lambda: trained.sha256)
+    is_stopped = True
+    try:
+        predict_cases(fold.cases, trained.model, out / "lml", options.n_jobs, predict, done, source)
+        is_stopped = False
+    finally:
+        scans = [case.scan for case in fold.cases]
+        seconds = time.perf_counter() - start
+        run = Run(options.command, scans, trained.model, trained.path, trained.sha256, "local", seconds, is_stopped)
+        write_manifest(out / f"run-{fold.name}.json", run, results, out / "lml")
+    # What an earlier study left of scans that failed now must not be scored.
+    for result in results:
+        for folder in ("lml", "lml-without-chain") if result.status == "failed" else ():
+            left = out / folder / f"{result.scan}.lml"
+            if left.exists():
+                left.replace(left.with_name(f"{left.name}.earlier"))
+    return results
+
+
+def _scored(folds: Sequence[Cohort], out: Path) -> tuple[Scores, Scores]:
+    """Score the written landmarks, with and without the shape step."""
+    scans = [case.scan for fold in folds for case in fold.cases]
+    return evaluate(folds[0].root, out / "lml", scans), evaluate(folds[0].root, out / "lml-without-chain", scans)
+
+
+def _by_cohort(folds: Sequence[Cohort], scores: Scores, data: Sequence[Path]) -> dict[str, Scores]:
+    """Part the scores by the data folder that a scan lies in; nothing, where there is one folder."""
+    cases = [case for fold in folds for case in fold.cases]
+    folders = {case.scan: next((root for root in data if _is_below(case.image_path, root)), None) for case in cases}
+    parts = {str(root): Scores(tuple(s for s in scores.scans if folders[s.scan] == root)) for root in data}
+    return parts if len(parts) > 1 else {}
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.absolute().is_relative_to(folder.absolute())
 
 
 def _refuse_other_landmarks(folds: Sequence[Cohort], out: Path) -> None:
@@ -124,7 +210,7 @@ def _refuse_other_landmarks(folds: Sequence[Cohort], out: Path) -> None:
 def n_study_steps(folds: Sequence[Cohort], config: Config, report: bool = True) -> int:
     """Return how often `run_study` calls its `progress`."""
     n_cases = sum(len(fold.cases) for fold in folds)
-    training = sum(n_training_steps(len(fold.cases), config) for fold in folds)
+    training = sum(n_training_steps(n_cases - len(fold.cases), config) for fold in folds)
     return training + n_cases * (2 if report else 1)
 
 
@@ -134,12 +220,3 @@ def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
         "seed": seed,
         "folds": [{"name": fold.name, "root": str(fold.root), "n_scans": len(fold.cases)} for fold in folds],
     }
-
-
-def _set_aside_what_failed(results: Sequence[CaseResult], out: Path) -> None:
-    """Rename what an earlier study left of scans that failed now: it must not be scored."""
-    for result in results:
-        for folder in ("lml", "lml-without-chain") if result.status == "failed" else ():
-            left = out / folder / f"{result.scan}.lml"
-            if left.exists():
-                left.replace(left.with_name(f"{left.name}.earlier"))

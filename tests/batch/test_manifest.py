@@ -10,7 +10,7 @@ import yaml
 from toy import toy_config
 
 from vertloc.batch.manifest import Run, write_manifest
-from vertloc.batch.predicting import PredictOptions, predict_cases
+from vertloc.batch.predicting import ModelSource, PredictOptions, predict_cases
 from vertloc.cohorts.case import Case
 from vertloc.config import config_from_dict
 from vertloc.geometry import Grid
@@ -37,7 +37,8 @@ def folder(tmp_path, toy_scans, toy_model):
 def predict(folder, model, scans=SCANS, options=None):
     cases = [Case(scan, scan, folder / f"{scan}.mhd") for scan in scans]
     sha256 = file_sha256(folder / "model.npz")
-    results = predict_cases(cases, model, folder / "out", options=options, model_sha256=lambda: sha256)
+    source = ModelSource(folder / "model.npz", lambda: sha256)
+    results = predict_cases(cases, model, folder / "out", options=options, source=source)
     return results, Run(["vertloc", "é"], scans, model, folder / "model.npz", sha256, "local", 1.23456)
 
 

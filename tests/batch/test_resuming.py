@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from vertloc.batch.predicting import PredictOptions, predict_cases
+from vertloc.batch.predicting import ModelSource, PredictOptions, predict_cases
 from vertloc.batch.records import read_record, write_record
 from vertloc.cohorts.case import Case
 from vertloc.io.images import write_image
@@ -24,7 +24,7 @@ def data(tmp_path, toy_scans):
 
 def predict(data, model, out, options, names=("a", "b"), sha256="0" * 64):
     cases = [Case(name, name, data / f"{name}.mhd") for name in names]
-    return predict_cases(cases, model, out, options=options, model_sha256=lambda: sha256)
+    return predict_cases(cases, model, out, options=options, source=ModelSource(data / "model.npz", lambda: sha256))
 
 
 def files_in(out):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from toy import make_toy_scan, toy_config, write_toy_cohort
 
+from vertloc import models
 from vertloc.cli import main
 from vertloc.config import config_from_dict
 from vertloc.io.landmarks.lml import read_lml
@@ -193,6 +194,19 @@ def test_predict_refuses_settings_that_take_no_effect_any_more_or_that_nobody_kn
     assert f"apply.yaml: {message}" in err
 
 
+def test_the_packaged_model_needs_no_name(run, work, monkeypatch):
+    (work / "packaged").mkdir(exist_ok=True)
+    shutil.copy(work / "model.npz", work / "packaged/ct-spine.npz")
+    monkeypatch.setattr(models, "_FOLDER", work / "packaged")
+    code, out, err = run("info")
+    assert (code, err) == (0, "")
+    assert "ct-spine.npz: vertloc model" in out
+    assert run("predict --out out data/patient0005")[0] == 0
+    assert run("predict --model ct-spine --out named data/patient0005")[0] == 0
+    assert Path("out/toy05.lml").read_bytes() == Path("named/toy05.lml").read_bytes()
+    assert json.loads(Path("out/run.json").read_text())["model"]["path"].endswith("ct-spine.npz")
+
+
 def test_quiet_prints_nothing(run):
     assert run("train --data data --folds fold1.txt --config small.yaml --out m.npz --quiet") == (0, "", "")
     assert run("predict --model m.npz --out out data/patient0005 --quiet") == (0, "", "")
@@ -271,6 +285,7 @@ def test_all_bad_scans_give_2(run):
         ),
         ("train --data data --out data", "data: expected the name of a file to write, but there is a folder"),
         ("train --data data --out file/m.npz", "file: expected a folder for the results, but there is a file"),
+        ("study --data data --folds fold1.txt --out out", "expected two fold files or more, got fold1.txt alone"),
         ("study --data data --folds fold1.txt fold1.txt --out out", "scan toy00 is also in fold1.txt:1"),
         ("study --data data --folds fold1.txt fold2.txt --out file", "file: expected a folder for the results"),
         ("study --data data --folds fold1.txt fold2.txt --out data/out", "data/out: lies in the data folder data"),

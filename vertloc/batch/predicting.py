@@ -3,112 +3,46 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from vertloc.batch.cluster import connected, each_on_cluster
 from vertloc.batch.empty import why_empty
+from vertloc.batch.job import CaseResult, Job, ModelSource, PredictOptions, model_checksum
 from vertloc.batch.listening import warnings_of_this_thread
+from vertloc.batch.pipeline import read_ahead_of_work
 from vertloc.batch.records import (
     FOLDER,
     Origin,
     Record,
-    input_files,
     read_record,
-    settings_checksum,
     write_record,
     write_results,
 )
 from vertloc.batch.resuming import Finished, finished
-from vertloc.centroids import Frame
 from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
 from vertloc.geometry import Grid
 from vertloc.io.atomic import remove_stale_temporaries
-from vertloc.io.images import image_files, open_image, read_image
+from vertloc.io.images import open_image, read_image
 from vertloc.io.landmarks.lml import format_lml
-from vertloc.io.model_file import file_sha256
 from vertloc.io.outputs import make_folder
-from vertloc.localization import Localization, localize
-from vertloc.model import Model, save_model
+from vertloc.localization import Localization, localize_prepared, prepare
+from vertloc.model import Model
+from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.shape_labelling import label_chain
 from vertloc.versions import versions
 from vertloc.volume import Scan
 from vertloc.workers import n_workers
 
+__all__ = ["CaseResult", "ModelSource", "PredictOptions", "predict_cases"]
+
 logger = logging.getLogger(__name__)
 
 _FORESEEN = (VertlocError, OSError, MemoryError)
-
-Status = Literal["done", "empty", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What is written for each scan, and what is done again.
-
-    frame : of the points in the landmark files
-    preview : also draw `<scan>.png`
-    resume : leave alone what is finished and would come out the same
-    without_chain : also write `<scan>.lml` into this folder, relative to that of the results: every vertebra's best
-        candidate on its own; "": not
-    """
-
-    frame: Frame = "local"
-    preview: bool = False
-    resume: bool = False
-    without_chain: str = ""
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What became of one scan.
-
-    status : "done", "empty" (no vertebra found), "skipped" (the same result was already there) or "failed"
-    record : what is known of the result, also of a skipped one; as it lies beside the results
-    """
-
-    status: Status
-    record: Record
-
-    @property
-    def scan(self) -> str:
-        """Name of the scan."""
-        return self.record.scan
-
-    @property
-    def confidence(self) -> dict[str, float]:
-        """How sure each vertebra is, by label."""
-        return self.record.confidence
-
-    @property
-    def message(self) -> str:
-        """Why the scan failed, or why no vertebra was found."""
-        return self.record.message
-
-    @property
-    def seconds(self) -> float:
-        """Time of reading, computing and writing together; of a skipped scan, when it was computed."""
-        return self.record.seconds
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What all scans of a run share; can be sent to another process."""
-
-    model: Model
-    model_sha256: str
-    out: Path
-    options: PredictOptions
-
-    def origin(self, case: Case) -> Origin:
-        """Tell what the result of a case is made of. Raises ImageError or OSError."""
-        model = self.model
-        settings = settings_checksum({"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)})
-        return Origin(self.model_sha256, self.options.frame, settings, input_files(image_files(case.image_path)))
 
 
 def predict_cases(
@@ -118,19 +52,19 @@ def predict_cases(
     n_jobs: int = 1,
     options: PredictOptions | None = None,
     progress: Callable[[CaseResult], None] = lambda _: None,
-    model_sha256: Callable[[], str] | None = None,
+    source: ModelSource | None = None,
 ) -> list[CaseResult]:
     """Localize every case and write `<scan>.lml` into the folder `out`, and `records/`; in the order of the cases.
 
-    Several cases run side by side on `n_jobs` threads; a single case gets all threads.
+    Several cases run side by side on `n_jobs` threads, and as many are read ahead; a single case gets all threads.
     progress : called with each result, in the order of the cases
-    model_sha256 : gives the checksum of the model's file, asked for once the first scan is computed
+    source : the file of the model; workers of a cluster read it
     A scan that fails leaves what was there as it was. Raises OutputError if `out` cannot be written to, or holds an
     annotation that a result would replace.
     """
     options = options or PredictOptions()
     make_folder(out)
-    for folder in (out, out / FOLDER):
+    for folder in {place.parent for case in cases for place in (out / case.scan, out / FOLDER / case.scan)}:
         remove_stale_temporaries(folder)
     if options.preview:
         from vertloc.report.overlay import check_can_draw
@@ -139,49 +73,99 @@ def predict_cases(
     if not options.resume:
         _refuse_to_replace_annotations(cases, out)
     results = []
-    checksum = model_sha256 or (lambda: model_checksum(model))
-    for result in _all_predicted(cases, _Job(model, checksum(), out, options), n_jobs):
+    sha256 = source.sha256() if source else model_checksum(model)
+    job = Job(model, sha256, out.resolve(), options, source.path.resolve() if source else None)
+    for result in _all_predicted(cases, job, n_jobs):
         results.append(result)
         progress(result)
     return results
 
 
-def model_checksum(model: Model) -> str:
-    """Checksum of the file that `save_model` writes of a model."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder) / "model.npz")
-        return file_sha256(Path(folder) / "model.npz")
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """What is known of a case once its turn to be read has come: what it is made of, and its voxels or its result.
+
+    scan : its file, prepared : what the model works on; both None if it is finished
+    warnings : what was said while it was read
+    """
+
+    origin: Origin
+    scan: Scan | None = None
+    prepared: IsotropicVolume | None = None
+    finished: Finished | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def _all_predicted(cases: Sequence[Case], job: _Job, n_jobs: int) -> Iterator[CaseResult]:
+def _all_predicted(cases: Sequence[Case], job: Job, n_jobs: int) -> Iterator[CaseResult]:
     """Yield the results in the order of the cases."""
-    if len(cases) == 1:  # joblib takes a tenth of a second to import
-        yield _predict_case(cases[0], job, n_jobs)
+    if job.options.cluster:
+        yield from _predicted_on_cluster(cases, job)
         return
-    from joblib import Parallel, delayed
+    if len(cases) == 1:
+        yield _predict_case(cases[0], job, n_jobs, lambda: _look_ahead(cases[0], job, n_jobs))
+        return
 
-    # Threads, unless `joblib.parallel_config(backend="dask")` sends the cases to a cluster that sees the same files.
-    parallel = Parallel(n_jobs=n_workers(n_jobs, len(cases)), prefer="threads", return_as="generator")
-    yield from parallel(delayed(_predict_case)(case, job, 1) for case in cases)
+    def look_ahead(case: Case) -> _Ahead:
+        return _look_ahead(case, job, 1)
+
+    def predict(case: Case, ahead: Callable[[], _Ahead]) -> CaseResult:
+        return _predict_case(case, job, 1, ahead)
+
+    yield from read_ahead_of_work(cases, look_ahead, predict, n_workers(n_jobs, len(cases)))
 
 
-def _predict_case(case: Case, job: _Job, n_jobs: int) -> CaseResult:
+def _predicted_on_cluster(cases: Sequence[Case], job: Job) -> Iterator[CaseResult]:
+    files = [path for path in (job.model_path, *(case.image_path for case in cases[:1])) if path is not None]
+    with connected(job.options.cluster, job.out, files) as client:
+        tasks = [(replace(case, image_path=case.image_path.resolve()), job) for case in cases]
+        yield from each_on_cluster(client, _predict_on_worker, tasks, _lost)
+
+
+def _predict_on_worker(task: tuple[Case, Job]) -> CaseResult:
+    case, job = task
+    return _predict_case(case, job, 1, lambda: _look_ahead(case, job, 1))
+
+
+def _lost(task: tuple[Case, Job], error: Exception) -> CaseResult:
+    """Tell of a scan whose worker died with it, again and again."""
+    case, job = task
+    message = f"its workers died or failed: {error}"
+    logger.error("%s: %s", case.scan, message)
+    record = Record(case.scan, str(case.image_path), None, "failed", message, versions=versions())
+    return CaseResult("failed", _keep_record_of_failure(record, job.out))
+
+
+def _look_ahead(case: Case, job: Job, n_jobs: int) -> _Ahead:
+    """Read and prepare a case, unless its result is there; its voxels are never held as a whole.
+
+    Raises what reading raises.
+    """
+    with warnings_of_this_thread() as warnings:
+        origin = job.origin(case)
+        earlier = finished(case, origin, job.out, job.options) if job.options.resume else None
+        if earlier is not None:
+            return _Ahead(origin, finished=earlier, warnings=tuple(warnings))
+        scan = open_image(case.image_path)
+        return _Ahead(origin, scan, prepare(scan, job.model, n_jobs), warnings=tuple(warnings))
+
+
+def _predict_case(case: Case, job: Job, n_jobs: int, ahead: Callable[[], _Ahead]) -> CaseResult:
     """Predict one scan, whatever is wrong with it: one scan must not stop the others."""
     start = time.perf_counter()
     blank = Record(case.scan, str(case.image_path), None, "failed", versions=versions())
     with warnings_of_this_thread() as warnings:
         try:
-            blank = replace(blank, origin=job.origin(case))
-            earlier = finished(case, blank.origin, job.out, job.options) if job.options.resume else None
-            if earlier is not None:
-                return _skipped(case, earlier, job)
-            scan = open_image(case.image_path)  # its voxels are never held as a whole
-            found = localize(scan, job.model, n_jobs)
-            record = _describe(blank, scan, found, job.model)
+            known = ahead()
+            blank = replace(blank, origin=known.origin)
+            warnings[:0] = known.warnings
+            if known.scan is None or known.prepared is None:
+                return _skipped(case, known.finished, job)
+            found = localize_prepared(known.prepared, known.scan.grid, job.model, n_jobs)
+            record = _describe(blank, known.scan, found, job.model)
             if job.options.preview:
                 _draw(record, case, job.out)
             record = replace(record, warnings=tuple(warnings), seconds=round(time.perf_counter() - start, 3))
-            record = write_results(job.out, record, _files(case, scan.grid, found, job))
+            record = write_results(job.out, record, _files(case, known.scan.grid, found, job))
         except Exception as error:
             # What nobody foresaw is said with its kind.
             logger.error("%s: %s", case.scan, _message(error), exc_info=not isinstance(error, _FORESEEN))
@@ -199,7 +183,7 @@ def _describe(blank: Record, scan: Scan, found: Localization, model: Model) -> R
     return replace(blank, state=state, message=message, confidence=confidence, world_mm=points)
 
 
-def _files(case: Case, grid: Grid, found: Localization, job: _Job) -> dict[str, bytes]:
+def _files(case: Case, grid: Grid, found: Localization, job: Job) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results."""
     frame = job.options.frame
     files = {f"{case.scan}.lml": format_lml(found.local if frame == "local" else found.world, frame=frame)}
@@ -217,8 +201,9 @@ def _draw(record: Record, case: Case, out: Path) -> None:
     draw_overlay(volume, record.centroids(), None, out / f"{record.scan}.png", record.scan, record.confidence)
 
 
-def _skipped(case: Case, earlier: Finished, job: _Job) -> CaseResult:
+def _skipped(case: Case, earlier: Finished | None, job: Job) -> CaseResult:
     """Leave a finished scan alone, but for a picture that is missing."""
+    assert earlier is not None
     if earlier.lacks_picture:
         _draw(earlier.record, case, job.out)
     return CaseResult("skipped", earlier.record)

@@ -11,7 +11,7 @@ from vertloc.batch.records import Origin, Record, checksum, read_record
 from vertloc.cohorts.case import Case
 
 if TYPE_CHECKING:
-    from vertloc.batch.predicting import PredictOptions
+    from vertloc.batch.job import PredictOptions
 
 logger = logging.getLogger(__name__)
 

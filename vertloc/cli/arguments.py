@@ -6,6 +6,20 @@ import argparse
 from pathlib import Path
 
 import vertloc
+from vertloc.cli.shared_arguments import (
+    EXIT_CODES,
+    Commands,
+    add_cache,
+    add_cluster,
+    add_command,
+    add_config,
+    add_data,
+    add_running,
+    add_seed,
+    not_negative,
+    part,
+    positive,
+)
 
 _DESCRIPTION = """\
 Find and name the vertebrae in spine CT scans with random forests.
@@ -20,20 +34,13 @@ example:
 
 `vertloc COMMAND --help` tells more about a command."""
 
-_EXIT_CODES = """\
-exit codes:
-  0    all well
-  1    some scans failed; the others are done
-  2    nothing could be done: wrong arguments, configuration, model or data
-  130  stopped by Ctrl-C; 143 by a signal to terminate"""
-
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the `vertloc` command."""
     parser = argparse.ArgumentParser(
         "vertloc",
         description=_DESCRIPTION,
-        epilog=f"{_EXAMPLE}\n\n{_EXIT_CODES}",
+        epilog=f"{_EXAMPLE}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"vertloc {vertloc.__version__}")
@@ -49,11 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
 def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "train",
         "learn a model from annotated scans",
@@ -61,16 +65,17 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
         " <scan>.lml beside its image.",
         "vertloc train --data spine-db --folds fold2-miccai2013.txt --config configs/default.yaml --out model-2.npz",
     )
-    _add_data(parser, required=True)
-    _add_config(parser)
+    add_data(parser, required=True)
+    add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.npz", help="the model file to write")
-    _add_cache(parser)
-    _add_seed(parser)
-    _add_running(parser)
+    add_cache(parser)
+    add_seed(parser)
+    add_cluster(parser)
+    add_running(parser)
 
 
 def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "predict",
         "find the vertebrae of scans",
@@ -78,12 +83,38 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         " the confidence of every vertebra found. Scans are image files, folders that are searched for images, or what"
         " fold files name.",
         "vertloc predict --model model-2.npz --out results --data spine-db --folds fold1-miccai2013.txt\n"
-        "  vertloc predict --model model-2.npz --out results scan1.nii.gz more-scans/",
+        "  vertloc predict --out results scan1.nii.gz more-scans/\n"
+        "  vertloc predict --out results --list scans.txt --part 3/20 --resume --preview",
     )
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="image files or folders of images")
-    parser.add_argument("--model", type=Path, required=True, metavar="MODEL.npz", help="a model that `train` wrote")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        type=Path,
+        metavar="INPUT",
+        help="image files, folders of images, or patterns such as **/ct.*",
+    )
+    parser.add_argument(
+        "--list",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a text file with one of these a line, relative to its folder; - reads the standard input",
+    )
+    parser.add_argument(
+        "--part",
+        type=part,
+        metavar="I/N",
+        help="only part I of N of the scans, for job arrays; the manifest is then run-I-of-N.json",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="MODEL",
+        help="a model that `train` wrote, or the name of a packaged one (default: the packaged ct-spine)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add_data(parser, required=False)
+    add_data(parser, required=False)
     parser.add_argument(
         "--frame",
         choices=("local", "world"),
@@ -104,11 +135,12 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         action="store_true",
         help="leave scans alone that are finished: the same model, frame, settings and image",
     )
-    _add_running(parser)
+    add_cluster(parser)
+    add_running(parser)
 
 
 def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "evaluate",
         "score results against annotations",
@@ -132,29 +164,31 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
 
 
 def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "study",
-        "two-fold cross-validation: train, predict and score in both directions",
-        "Train on each fold, test on the other, and write into DIR: lml/<scan>.lml, table.md, scores.json, scores.csv,"
-        " report.html to look through every scan, the two models, and run-*.json with the confidence of every vertebra"
-        " found.",
+        "cross-validation: train, predict and score, every fold with a model of the others",
+        "Test each fold with a model trained on all others, and write into DIR: lml/<scan>.lml, table.md, scores.json,"
+        " scores.csv, report.html to look through every scan, the models, and run-*.json with the confidence of every"
+        " vertebra found.",
         "vertloc study --data spine-db --folds fold1-miccai2013.txt fold2-miccai2013.txt --out study",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the database, searched for scans")
-    parser.add_argument(
-        "--folds", type=Path, required=True, nargs=2, metavar=("FOLD1", "FOLD2"), help="the two fold files"
-    )
-    _add_config(parser)
+    add_data(parser, required=True, folds=False)
+    parser.add_argument("--folds", type=Path, required=True, nargs="+", metavar="FOLD", help="two fold files or more")
+    add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    _add_cache(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="use what an earlier run finished with the same data, settings and seed"
+    )
+    add_cache(parser)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html")
-    _add_seed(parser)
-    _add_running(parser)
+    add_seed(parser)
+    add_cluster(parser)
+    add_running(parser)
 
 
 def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "report",
         "make a page to look through results, the worst first",
@@ -176,11 +210,11 @@ def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
         action="store_true",
         help="put everything into report.html, to send it; for some dozens of scans",
     )
-    _add_running(parser)
+    add_running(parser)
 
 
 def _add_plot(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "plot",
         "draw a figure of a model, a scan or a study",
@@ -203,14 +237,14 @@ def _add_plot(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     parser.add_argument("--model", type=Path, metavar="MODEL.npz", help="of a figure that shows a model's work")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="annotations, for errors (default: a study's own)")
-    parser.add_argument("--tree", type=_not_negative, default=0, metavar="N", help="which tree (default 0)")
-    parser.add_argument("--depth", type=_positive, default=3, metavar="N", help="levels of the tree (default 3)")
+    parser.add_argument("--tree", type=not_negative, default=0, metavar="N", help="which tree (default 0)")
+    parser.add_argument("--depth", type=positive, default=3, metavar="N", help="levels of the tree (default 3)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .png, .svg or .pdf")
-    _add_running(parser)
+    add_running(parser)
 
 
 def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "phantom",
         "make a synthetic cohort in the layout of the database",
@@ -218,115 +252,26 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
         "vertloc phantom --out phantoms --patients 24 --seed 1",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the cohort")
-    parser.add_argument("--patients", type=_positive, required=True, metavar="N", help="number of patients")
+    parser.add_argument("--patients", type=positive, required=True, metavar="N", help="number of patients")
     parser.add_argument(
         "--coarse", action="store_true", help="thick slices and large voxels: ten times smaller and faster, for a demo"
     )
-    _add_seed(parser)
-    _add_running(parser)
+    add_seed(parser)
+    add_running(parser)
 
 
 def _add_info(commands: Commands) -> None:  # type: ignore[valid-type]
-    parser = _add(
+    parser = add_command(
         commands,
         "info",
         "tell what is in a model file",
         "Check a model file and print where it comes from, its forests and its settings.",
         "vertloc info model-2.npz",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model that `train` wrote")
-
-
-def _add(
-    commands: Commands,  # type: ignore[valid-type]
-    name: str,
-    summary: str,
-    description: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
-        name,
-        help=summary,
-        description=description,
-        epilog=f"example:\n  {example}\n\n{_EXIT_CODES}",
-        formatter_class=_Formatter,
-    )
-    return parser
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps descriptions, but leaves the examples as they are."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("example:"):
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument(
-        "--data", type=Path, required=required, metavar="DIR", help="the database: a folder, searched for scans"
-    )
-    parser.add_argument(
-        "--folds", type=Path, nargs="+", default=[], metavar="FILE", help="fold files that name scans of the database"
-    )
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="settings; what it leaves out is as in configs/default.yaml"
-    )
-
-
-def _add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cache",
+        "model",
         type=Path,
-        metavar="DIR",
-        help="keep preprocessed scans in this folder, about 2 MB each; the next training reads them from there",
+        nargs="?",
+        metavar="MODEL",
+        help="a model that `train` wrote, or the name of a packaged one (default: the packaged ct-spine)",
     )
-
-
-def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_not_negative, default=0, metavar="N", help="seed of all randomness (default 0)")
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--n-jobs",
-        type=_jobs,
-        default=-1,
-        metavar="N",
-        help="threads to use, at most the cores this process may use (-1, the default: all of them; -2: all but one);"
-        " the results do not depend on it",
-    )
-    volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    volume.add_argument("--verbose", action="store_true", help="also tell what is going on and how long it takes")
-
-
-def _jobs(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from error
-    if value == 0:
-        raise argparse.ArgumentTypeError("expected a whole number of at least 1, or -1 for all cores, got 0")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = _not_negative(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return value
-
-
-def _not_negative(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from error
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return value

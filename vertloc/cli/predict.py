@@ -5,19 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertloc.cli.console import complain, progress_bar, say
+from vertloc.cli.summary import look_first_table, need_a_look
+from vertloc.cli.train import one_or_all
 from vertloc.cohorts.case import Case
+from vertloc.cohorts.input_lists import expand_inputs, part_of
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.errors import CohortError
 from vertloc.io.model_file import file_sha256, read_model_file
 from vertloc.io.outputs import make_folder
+from vertloc.models import find_model
 
 if TYPE_CHECKING:
     from vertloc.batch.predicting import CaseResult
@@ -31,11 +35,12 @@ def run(args: Namespace) -> int:
 
         check_can_report()
     cases = _cases(args)
+    model_path = find_model(args.model)
     with ThreadPoolExecutor(1) as reader:
         # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
-        stored = reader.submit(read_model_file, args.model)
+        stored = reader.submit(read_model_file, model_path)
         sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
-        from vertloc.batch.predicting import PredictOptions, predict_cases
+        from vertloc.batch.predicting import ModelSource, PredictOptions, predict_cases
         from vertloc.config import read_prediction_settings
         from vertloc.model import model_of
 
@@ -43,17 +48,9 @@ def run(args: Namespace) -> int:
         if args.config is not None:
             model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
-    options = PredictOptions(args.frame, args.preview, args.resume)
+    options = PredictOptions(args.frame, args.preview, args.resume, cluster=args.dask)
     results: list[CaseResult] = []
-
-    def manifest(is_stopped: bool) -> None:
-        from vertloc.batch.manifest import Run, write_manifest
-
-        seconds = time.perf_counter() - start
-        scans = [case.scan for case in cases]
-        run = Run(sys.argv, scans, model, args.model, sha256.result(), args.frame, seconds, is_stopped)
-        write_manifest(args.out / "run.json", run, results, args.out)
-
+    is_stopped = True
     try:
         with progress_bar(args, len(cases), "scan") as step:
 
@@ -61,33 +58,68 @@ def run(args: Namespace) -> int:
                 results.append(result)
                 step()
 
-            predict_cases(cases, model, args.out, args.n_jobs, options, done, sha256.result)
-    except KeyboardInterrupt:
-        manifest(is_stopped=True)
-        raise
-    manifest(is_stopped=False)
+            source = ModelSource(model_path, sha256.result)
+            predict_cases(cases, model, args.out, args.n_jobs, options, done, source)
+            is_stopped = False
+    finally:
+        from vertloc.batch.manifest import Run, write_manifest
+
+        seconds = time.perf_counter() - start
+        scans = [case.scan for case in cases]
+        run = Run(sys.argv, scans, model, model_path, sha256.result(), args.frame, seconds, is_stopped)
+        write_manifest(_manifest_path(args), run, results, args.out)
+    return _tell(args, results, seconds)
+
+
+def _manifest_path(args: Namespace) -> Path:
+    """Parts of a batch run at the same time, and each has a manifest of its own."""
+    part = "" if args.part is None else "-{}-of-{}".format(*args.part)
+    path: Path = args.out / f"run{part}.json"
+    return path
+
+
+def _tell(args: Namespace, results: Sequence[CaseResult], seconds: float) -> int:
+    """Print how every scan went, then again those that need a look; return the exit code."""
     for result in results:
         say(args, _line(result))
+    n_failed = sum(result.status == "failed" for result in results)
+    first = need_a_look(results)
+    if first and len(results) > 1:
+        say(args, "")
+        say(args, look_first_table(first))
+    counts = f"{len(results) - n_failed} of {len(results)} scans in {seconds:.1f} s"
+    say(args, f"{counts} -> {args.out}")
     if args.report:
         from vertloc.report.page import write_report
 
         say(args, f"report -> {write_report(args.out, n_jobs=args.n_jobs)}")
-    failed = [result for result in results if result.status == "failed"]
-    seconds = time.perf_counter() - start
-    say(args, f"{len(results) - len(failed)} of {len(results)} scans in {seconds:.1f} s -> {args.out}")
-    if failed:
-        complain(args, f"{len(failed)} of {len(results)} scans failed; see {args.out / 'run.json'}")
-    return 0 if not failed else 1 if len(failed) < len(results) else 2
+    if n_failed:
+        complain(args, f"{n_failed} of {len(results)} scans failed; see {_manifest_path(args)}")
+    return 0 if not n_failed else 1 if n_failed < len(results) else 2
 
 
 def _cases(args: Namespace) -> list[Case]:
-    if args.data is not None and not args.inputs:
+    cases = _all_cases(args)
+    if args.part is None:
+        return cases
+    cases = part_of(cases, *args.part)
+    if not cases:
+        raise CohortError("part {} of {} has no scan: there are fewer scans than parts".format(*args.part))
+    return cases
+
+
+def _all_cases(args: Namespace) -> list[Case]:
+    inputs = [*args.inputs, *args.list]
+    if args.data is not None and not inputs:
         if args.folds:
-            return list(chain.from_iterable(f.cases for f in load_folds(args.data, args.folds, need_landmarks=False)))
-        return list(load_cohort(args.data, need_landmarks=False).cases)
-    if args.data is not None or args.folds or not args.inputs:
-        raise CohortError("expected either image files and folders, or --data DIR with --folds FILE...")
-    return cases_from_inputs([Path(path) for path in args.inputs])
+            folds = load_folds(one_or_all(args.data), args.folds, need_landmarks=False)
+            return [case for fold in folds for case in fold.cases]
+        return list(load_cohort(one_or_all(args.data), need_landmarks=False).cases)
+    if args.data is not None or args.folds or not inputs:
+        raise CohortError(
+            "expected either image files and folders (or --list FILE), or --data DIR with --folds FILE..."
+        )
+    return cases_from_inputs(expand_inputs(args.inputs, args.list))
 
 
 def _line(result: CaseResult) -> str:

@@ -1,4 +1,4 @@
-"""`vertloc study`: two folds -> cross-validated scores with everything they rest on."""
+"""`vertloc study`: folds -> cross-validated scores with everything they rest on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import time
 from argparse import Namespace
 
 from vertloc.cli.console import complain, progress_bar, say
-from vertloc.cli.train import chosen_config
+from vertloc.cli.train import chosen_config, one_or_all
 from vertloc.cohorts.loading import load_folds
+from vertloc.errors import CohortError
 from vertloc.io.outputs import make_folder
-from vertloc.study import n_study_steps, run_study
+from vertloc.study import StudyOptions, n_study_steps, run_study
 
 
 def run(args: Namespace) -> int:
@@ -18,12 +19,22 @@ def run(args: Namespace) -> int:
     config = chosen_config(args)
     if args.cache is not None:
         make_folder(args.cache)
-    folds = load_folds(args.data, args.folds)
+    if len(args.folds) < 2:
+        raise CohortError(f"expected two fold files or more, got {args.folds[0]} alone")
+    folds = load_folds(one_or_all(args.data), args.folds)
     start = time.perf_counter()
-    with progress_bar(args, n_study_steps(folds, config, not args.no_report), "step") as step:
-        study = run_study(
-            folds, config, args.out, args.seed, args.n_jobs, sys.argv, not args.no_report, step, args.cache
-        )
+    options = StudyOptions(
+        seed=args.seed,
+        n_jobs=args.n_jobs,
+        cache=args.cache,
+        report=not args.no_report,
+        resume=args.resume,
+        command=sys.argv,
+        data=args.data,
+        cluster=args.dask,
+    )
+    with progress_bar(args, n_study_steps(folds, config, options.report), "step") as step:
+        study = run_study(folds, config, args.out, options, step)
     say(args, study.table)
     say(args, f"{len(study.results)} scans in {time.perf_counter() - start:.0f} s -> {args.out}")
     failed = [result for result in study.results if result.status == "failed"]

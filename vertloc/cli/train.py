@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from vertloc.cli.console import progress_bar, say
 from vertloc.cohorts.case import Case
 from vertloc.cohorts.loading import load_cohort, load_folds
 from vertloc.config import Config, read_config
 from vertloc.io.outputs import make_folder, prepare_file
-from vertloc.model import save_model
+from vertloc.model import Model, save_model
 from vertloc.training import n_training_steps, train
 
 
@@ -22,10 +25,14 @@ def run(args: Namespace) -> int:
     if args.cache is not None:
         make_folder(args.cache)
     cases = _cases(args)
-    names = [path.name for path in args.folds] or [args.data.resolve().name]
+    names = [path.name for path in args.folds] or ["-".join(root.resolve().name for root in args.data)]
     start = time.perf_counter()
-    with progress_bar(args, n_training_steps(len(cases), config), "step") as step:
-        model = train(cases, config, args.seed, args.n_jobs, names, step, args.cache)
+    n_steps = n_training_steps(len(cases), config) + (len(cases) if args.dask else 0)
+    with progress_bar(args, n_steps, "step") as step:
+        if args.dask:
+            model = _train_with_cluster(args, cases, config, names, step)
+        else:
+            model = train(cases, config, args.seed, args.n_jobs, names, step, args.cache)
     save_model(model, args.out)
     seconds = time.perf_counter() - start
     seen = model.provenance
@@ -37,6 +44,22 @@ def run(args: Namespace) -> int:
     return 0
 
 
+def _train_with_cluster(
+    args: Namespace, cases: list[Case], config: Config, names: list[str], step: Callable[[], None]
+) -> Model:
+    """Let the workers read and preprocess the scans; the forests grow here."""
+    from vertloc.batch.cluster_training import preprocess_on_cluster, shared_cache
+
+    with shared_cache(args.cache, args.out.parent) as cache:
+        preprocess_on_cluster(args.dask, cases, config.preprocess, cache, step)
+        return train(cases, config, args.seed, args.n_jobs, names, step, cache)
+
+
+def one_or_all(data: Sequence[Path]) -> Any:
+    """Return the only data folder as it is, or all."""
+    return data[0] if len(data) == 1 else data
+
+
 def chosen_config(args: Namespace) -> Config:
     """Return the configuration that the arguments name, or the built-in one."""
     return read_config(args.config) if args.config else Config()
@@ -44,5 +67,5 @@ def chosen_config(args: Namespace) -> Config:
 
 def _cases(args: Namespace) -> list[Case]:
     if args.folds:
-        return list(chain.from_iterable(fold.cases for fold in load_folds(args.data, args.folds)))
-    return list(load_cohort(args.data).cases)
+        return list(chain.from_iterable(fold.cases for fold in load_folds(one_or_all(args.data), args.folds)))
+    return list(load_cohort(one_or_all(args.data)).cases)

@@ -26,9 +26,37 @@ _CSV_COLUMNS = (
 )
 
 
-def study_table(scores: Scores, without_chain: Scores) -> str:
-    """Markdown: the scores of a study beside those without the shape step, the published rows, and the worst scans."""
-    return "\n\n".join((scores_table(scores, without_chain).rstrip(), published_table(), worst_scans(scores)))
+_SUMMARY_HEADER = (
+    "vertebrae",
+    "annotated",
+    "identified %",
+    "95 % interval",
+    "error mm: mean",
+    "std",
+    "median",
+    "missed",
+    "not annotated",
+)
+
+
+def study_table(scores: Scores, without_chain: Scores, cohorts: Mapping[str, Scores] | None = None) -> str:
+    """Markdown: the scores of a study beside those without the shape step, the published rows, and the worst scans.
+
+    cohorts : the scores of the scans of each data folder, by its name, where there are several
+    """
+    parts = [scores_table(scores, without_chain).rstrip(), published_table(), worst_scans(scores)]
+    if cohorts:
+        parts.insert(1, cohorts_table(cohorts))
+    return "\n\n".join(parts)
+
+
+def cohorts_table(cohorts: Mapping[str, Scores]) -> str:
+    """Markdown: one row a cohort, over all its vertebrae."""
+    rows = [
+        _summary_row(f"{escape(name, quote=False)} ({len(scores.scans)} scans)", scores.summary("all"))
+        for name, scores in cohorts.items()
+    ]
+    return "## By cohort\n\n" + _markdown(("cohort", *_SUMMARY_HEADER[1:]), rows)
 
 
 def scores_table(scores: Scores, without_chain: Scores | None = None) -> str:
@@ -36,24 +64,13 @@ def scores_table(scores: Scores, without_chain: Scores | None = None) -> str:
 
     without_chain : scores of the same scans without the shape step, for one more row
     """
-    header = (
-        "vertebrae",
-        "annotated",
-        "identified %",
-        "95 % interval",
-        "error mm: mean",
-        "std",
-        "median",
-        "missed",
-        "not annotated",
-    )
     rows = [_summary_row(region, scores.summary(region)) for region in ALL_REGIONS]
     rows.append(_summary_row(f"scans with at most {SMALL_SCAN}", scores.small.summary()))
     if without_chain is not None:
         rows.append(_summary_row("all, without the chain", without_chain.summary("all")))
     parts = [
         "## Scores",
-        _markdown(header, rows),
+        _markdown(_SUMMARY_HEADER, rows),
         f"Identified: nearest to its own vertebra among all annotated ones and less than {IDENTIFIED_WITHIN_MM:g} mm "
         "away; a missed vertebra counts as wrong. Errors are over the vertebrae that have a prediction of their name. "
         "Not annotated: predicted names that are not annotated in the scan. Interval: bootstrap over patients.",

@@ -42,6 +42,7 @@ def preprocess_on_cluster(
 
     Raises ClusterError, or the error of a scan that cannot be read, of the first such case.
     """
+    cache.mkdir(parents=True, exist_ok=True)
     tasks = [(case.image_path.resolve(), settings, cache) for case in cases]
     with connected(address, cache, [task[0] for task in tasks[:1]]) as client:
         for error in each_on_cluster(client, _fill, tasks, lambda _, error: error):

@@ -116,9 +116,7 @@ def _all_cases(args: Namespace) -> list[Case]:
             return [case for fold in folds for case in fold.cases]
         return list(load_cohort(one_or_all(args.data), need_landmarks=False).cases)
     if args.data is not None or args.folds or not inputs:
-        raise CohortError(
-            "expected either image files and folders (or --list FILE), or --data DIR with --folds FILE..."
-        )
+        raise CohortError("expected either image files and folders, or --data DIR with --folds FILE..., or --list FILE")
     return cases_from_inputs(expand_inputs(args.inputs, args.list))
 
 

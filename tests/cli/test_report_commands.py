@@ -40,7 +40,7 @@ def test_plot_draws_the_errors_of_a_run_and_a_learning_curve(folder, capsys):
         ("errors results --out a.gif", "expected a name ending in"),
         ("errors --out a.png", "errors: expected 1 input, got 0"),
         ("errors results --out a.png", "its scans have no annotation"),
-        ("tree --out a.png", "tree: expected --model"),
+        ("tree --model gone.npz --out a.png", "gone.npz"),
         ("learning results --out a.png", "expected at least two studies, got 1"),
         ("posterior a.nii b.nii --model m.npz --out a.png", "posterior: expected 1 input, got 2"),
     ],

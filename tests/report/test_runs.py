@@ -57,6 +57,15 @@ def test_a_study_has_a_cohort_for_each_fold(tmp_path):
     assert [(scan.scan, scan.cohort) for scan in run.scans] == [("of-fold1", "fold1"), ("of-fold2", "fold2")]
 
 
+def test_parts_of_a_job_array_are_no_cohorts(tmp_path):
+    for part in (1, 2):
+        case = {"scan": f"scan{part}", "image": "a.nii", "status": "empty"}
+        (tmp_path / f"run-{part}-of-2.json").write_text(json.dumps({"cases": [case]}))
+    run = read_run(tmp_path)
+    assert run.cohorts == ()
+    assert [scan.scan for scan in run.scans] == ["scan1", "scan2"]
+
+
 def test_records_stand_in_for_a_manifest_that_was_never_written(tmp_path):
     (tmp_path / "records").mkdir()
     for name in "ab":

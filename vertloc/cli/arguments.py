@@ -235,7 +235,7 @@ def _add_plot(commands: Commands) -> None:  # type: ignore[valid-type]
         metavar="INPUT",
         help="a scan (posterior, candidates), a run (errors), or several studies (learning)",
     )
-    parser.add_argument("--model", type=Path, metavar="MODEL.npz", help="of a figure that shows a model's work")
+    parser.add_argument("--model", type=Path, metavar="MODEL", help="whose work is drawn (default: the packaged model)")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="annotations, for errors (default: a study's own)")
     parser.add_argument("--tree", type=not_negative, default=0, metavar="N", help="which tree (default 0)")
     parser.add_argument("--depth", type=positive, default=3, metavar="N", help="levels of the tree (default 3)")

@@ -10,7 +10,7 @@ from vertloc.cli.console import say
 from vertloc.errors import OutputError, ReportError
 from vertloc.io.images import read_image
 from vertloc.io.outputs import prepare_file
-from vertloc.model import Model, load_model
+from vertloc.model import load_model
 from vertloc.report import figures
 from vertloc.report.overlay import check_can_draw
 from vertloc.report.runs import n_training_scans, read_run
@@ -44,19 +44,13 @@ def _figure(args: Namespace) -> Figure:
         if len(args.inputs) < 2:
             raise ReportError(f"learning: expected at least two studies, got {len(args.inputs)}")
         return figures.learning_figure([(n_training_scans(path), _scores(path, None)) for path in args.inputs])
-    model = _model(args)
+    model = load_model(args.model)
     if args.figure == "features":
         return figures.features_figure(model)
     if args.figure == "tree":
         return figures.tree_figure(model, args.tree, args.depth)
     draw = figures.posterior_figure if args.figure == "posterior" else figures.candidates_figure
     return draw(read_image(args.inputs[0]), model, args.n_jobs)
-
-
-def _model(args: Namespace) -> Model:
-    if args.model is None:
-        raise ReportError(f"{args.figure}: expected --model MODEL.npz")
-    return load_model(args.model)
 
 
 def _scores(folder: Path, truth: Path | None) -> Scores:

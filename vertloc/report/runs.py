@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +179,9 @@ def _cases(path: Path, manifest: Mapping[str, Any], kind: str) -> list[Any]:
 
 
 def _cohort(path: Path, manifest: Mapping[str, Any]) -> str:
-    return str(manifest.get("cohort") or (path.stem.removeprefix("run-") if path.stem.startswith("run-") else ""))
+    """Name the part of a run: the fold of a study; nothing, where a manifest is one part of a job array."""
+    name = path.stem.removeprefix("run-") if path.stem.startswith("run-") else ""
+    return str(manifest.get("cohort") or ("" if re.fullmatch(r"\d+-of-\d+", name) else name))
 
 
 def _scan_or_error(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Any) -> RunScan:

@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser docs check format config bench clean
+.PHONY: demo test browser docs check format config bench torture determinism soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -40,6 +40,19 @@ format: $(VENV)/installed
 
 config: $(VENV)/installed
 	$(BIN)/python scripts/default_config.py
+
+# 100 kills, a full disk, shared folders and damaged caches; then the same bytes in some twenty circumstances.
+torture: $(VENV)/installed
+	$(BIN)/python scripts/torture.py --out build/torture --kills 100
+
+determinism: $(VENV)/installed
+	$(BIN)/python scripts/determinism.py --out build/determinism
+
+# Fifty trainings in one process under debugging allocators: hours.
+soak: $(VENV)/installed
+	test -d $(DEMO)/cohort || $(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) \
+	  --seed $(DEMO_SEED) --coarse
+	$(BIN)/python scripts/soak.py --data $(DEMO)/cohort --rounds 50
 
 bench: $(VENV)/installed
 	$(BIN)/python scripts/bench.py --out bench.json

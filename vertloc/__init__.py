@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vertloc.batch.job import PredictOptions
     from vertloc.batch.predicting import predict_cases
     from vertloc.centroids import Centroids
     from vertloc.cohorts.loading import load_cohort
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from vertloc.io.landmarks.lml import read_lml, write_lml
     from vertloc.localization import Localization, localize
     from vertloc.model import Model, load_model, save_model
-    from vertloc.study import run_study
+    from vertloc.study import StudyOptions, run_study
     from vertloc.training import train
     from vertloc.volume import Volume
 
@@ -60,6 +61,8 @@ _HOMES = {
     "Model": "vertloc.model",
     "ModelError": "vertloc.errors",
     "OutputError": "vertloc.errors",
+    "PredictOptions": "vertloc.batch.job",
+    "StudyOptions": "vertloc.study",
     "TrainingError": "vertloc.errors",
     "VertlocError": "vertloc.errors",
     "Volume": "vertloc.volume",
@@ -92,6 +95,8 @@ __all__ = [
     "Model",
     "ModelError",
     "OutputError",
+    "PredictOptions",
+    "StudyOptions",
     "TrainingError",
     "VertlocError",
     "Volume",

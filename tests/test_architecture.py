@@ -20,6 +20,7 @@ FLOORS = {
     "geometry": 1,
     "volume": 2,
     "centroids": 2,
+    "annotation_check": 3,
     "io": 3,
     "stages": 4,
     "cohorts": 4,

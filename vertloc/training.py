@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vertloc
+from vertloc.annotation_check import annotation_problem
 from vertloc.centroids import Centroids
 from vertloc.cohorts.case import Case
 from vertloc.config import CentreForestSettings, ClassifierSettings, Config
-from vertloc.errors import TrainingError
+from vertloc.errors import LandmarkError, TrainingError
 from vertloc.io.landmarks.registry import read_centroids
 from vertloc.model import Model, Provenance
 from vertloc.stages.forest_growing import ForestPlan, TreeMaker, grow_forest
@@ -124,7 +125,10 @@ def read_training_scans(
         if case.landmarks_path is None:
             raise TrainingError(f"{case.scan}: no annotation next to {case.image_path}")
         volume, stored_grid = read_preprocessed(case.image_path, config.preprocess, cache)
-        centroids = read_centroids(case.landmarks_path, stored_grid).to_world(stored_grid)
+        centroids = read_centroids(case.landmarks_path, stored_grid)
+        if problem := annotation_problem(centroids, stored_grid):
+            raise LandmarkError(f"{case.landmarks_path}: {problem}")
+        centroids = centroids.to_world(stored_grid)
         centroids = Centroids(centroids.labels, volume.from_world(centroids.points_mm), "world")
         scan = TrainingScan(volume, centroids, case.patient, case.scan)
         progress()

@@ -12,8 +12,7 @@ from pathlib import Path
 from vertloc.errors import CohortError
 from vertloc.io.images import scan_name
 from vertloc.io.landmarks.registry import landmark_scan_name
-
-_LARGEST_FILE = 1 << 20
+from vertloc.io.small_files import read_small_text
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,7 @@ def read_fold_file(path: Path) -> tuple[FoldLine, ...]:
 
     Raises CohortError for a file that is missing, no text, or larger than 1 MB.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise CohortError(f"{path}: expected a text file with one scan a line, got binary data") from None
-    if len(data) > _LARGEST_FILE or "\0" in text:
-        raise CohortError(f"{path}: expected a text file with one scan a line, got binary data")
+    text = read_small_text(path, CohortError)
     scans = ((number, _scan(line)) for number, line in enumerate(text.splitlines(), start=1))
     return tuple(FoldLine(scan, f"{path}:{number}") for number, scan in scans if scan)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vertloc.annotation_check import annotation_problem
 from vertloc.cohorts.case import Case, Cohort
 from vertloc.cohorts.fold_files import FoldLine, read_fold_file
 from vertloc.cohorts.layout import ScanFiles, find_scans, patient_of
@@ -109,10 +110,11 @@ def _landmark_problems(files: ScanFiles, grid: Grid | None) -> list[str]:
     if annotation is None:
         return [f"scan {files.scan} has no annotation {files.scan}.lml beside {files.images[0]}"]
     try:
-        read_centroids(annotation, grid)
+        centroids = read_centroids(annotation, grid)
     except LandmarkError as error:
         return [str(error)]
-    return []
+    problem = annotation_problem(centroids, grid) if grid is not None else ""
+    return [f"{annotation}: {problem}"] if problem else []
 
 
 def _shared(cohorts: Sequence[Cohort], lines: Sequence[Sequence[FoldLine]]) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
+from vertloc.annotation_check import annotation_problem
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid, Points
 from vertloc.settings import CHECKED, Share
@@ -67,12 +68,22 @@ class TrainingScan:
 
     centroids : in the frame of the volume's grid, which is the world frame if the scan is not tilted
     patient : scans of one patient stay together when trees choose their scans
+
+    Raises ValueError for centroids in the local frame, or that cannot belong to the volume.
     """
 
     volume: IsotropicVolume
     centroids: Centroids
     patient: str
     name: str
+
+    def __post_init__(self) -> None:
+        if self.centroids.frame != "world":
+            raise ValueError(
+                f"{self.name}: centroids for training must be in the world frame, got {self.centroids.frame}"
+            )
+        if problem := annotation_problem(self.centroids, self.volume.grid):
+            raise ValueError(f"{self.name}: its annotation does not fit the volume: {problem}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,6 +79,28 @@ def test_world_points_are_written_only_when_asked_for():
     assert format_lml(world, frame="world").splitlines()[1] == b"10\tC1_center\t1\t2\t3"
 
 
+def test_a_world_file_says_so_in_line_1_and_only_there_and_is_read_back_as_world(tmp_path):
+    world = Centroids.from_points({"C1": (-1, 2, 3), "C2": (4, 5, -800)}, "world")
+    write_lml(tmp_path / "x.lml", world, header=2, frame="world")
+    first, *rest = (tmp_path / "x.lml").read_bytes().splitlines()
+    assert first == b"# 2 world LPS mm"
+    assert rest == format_lml(Centroids(world.labels, world.points_mm)).splitlines()[1:]
+    again = read_lml(tmp_path / "x.lml")
+    assert again.frame == "world"
+    np.testing.assert_array_equal(again.points_mm, world.points_mm)
+    assert read_lml_header(tmp_path / "x.lml") == 2
+
+
+@pytest.mark.parametrize("first", [b"# 0 local", b"#0 LOCAL index times spacing", b"# 0"])
+def test_a_local_file_may_say_so(tmp_path, first):
+    assert read_lml(written(tmp_path, first + b"\n10\tC1_center\t1\t2\t3\n")).frame == "local"
+
+
+def test_a_frame_that_is_not_known_is_not_guessed_at(tmp_path):
+    with pytest.raises(LmlError, match=":1: expected a first line '# <number>', got '# 0 scanner'"):
+        read_lml(written(tmp_path, b"# 0 scanner\n"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -115,6 +137,7 @@ def test_the_name_is_trusted_over_the_id_and_over_the_order(tmp_path):
         (b"# 0\n10\tC1_center\t1\t2,5\t3\n", ":2: expected a finite number as y, got '2,5'"),
         (b"# 0\n10\tC1_center\tnan\t2\t3\n", ":2: expected a finite number as x, got 'nan'"),
         (b"# 0\n10\tC1_center\t1\t2\t1e999\n", ":2: expected a finite number as z, got '1e999'"),
+        (b"# 0\n10\tC1_center\t1\t2\t1e308\n", ":2: expected z within 1e+06 mm, got '1e308'"),
         (b"# 0\n10\tC8_center\t1\t2\t3\n", ":2: expected a vertebra from C1 to S2, got 'C8_center'"),
         (b"# 0\n10\tC1_center\t1\t2\t3\n20\tC1_center\t1\t2\t3\n", ":3: expected each vertebra once, got C1 again"),
         (b"# 0\n\x00\x01\x02", ": expected a text file"),

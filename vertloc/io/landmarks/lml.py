@@ -1,7 +1,10 @@
-"""`.lml` landmark file <-> Centroids in the local frame of the stored array.
+"""`.lml` landmark file <-> Centroids in the local frame of the stored array, or in the world frame if the file says so.
 
 Line 1 is `# <number>`; then, from top to bottom, `id<TAB>NAME_center<TAB>x<TAB>y<TAB>z<CR><LF>` with id = 10 x rank and
 millimetres of 6 significant digits. Only the names mean something: ids are written, but not trusted.
+
+Files of the database hold the local frame and say nothing about it. A file of ours in the world frame says so in
+line 1, `# 0 world LPS mm`: every known reader skips that line and no other.
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ from pathlib import Path
 from vertloc.centroids import Centroids, Frame
 from vertloc.errors import LmlError
 from vertloc.io.atomic import write_bytes_atomically
+from vertloc.io.small_files import read_small_text
 from vertloc.vertebrae import is_vertebra, lml_id
 
-_LARGEST_FILE = 1 << 20
-_HEADER = re.compile(r"#\s*([+-]?[0-9]{1,9})")
+_HEADER = re.compile(r"#\s*([+-]?[0-9]{1,9})(?:\s+(local|world)\b.*)?", re.IGNORECASE)
+_WORLD_MARK = "world LPS mm"
+_FARTHEST_MM = 1e6
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WANTED = "'id name_center x y z'"
 
 
 def read_lml(path: str | Path) -> Centroids:
-    """Read the centroids of a scan, local frame.
+    """Read the centroids of a scan, in the local frame unless line 1 says `world`.
 
     Any white space parts the fields; lines may end in LF or CRLF; blank lines and comments are skipped; the name is
     what stands before the first `_`. A file with nothing but its header holds no centroids; an empty file is taken for
@@ -30,31 +35,30 @@ def read_lml(path: str | Path) -> Centroids:
     """
     path = Path(path)
     points: dict[str, tuple[float, float, float]] = {}
-    for number, line in _lines(path)[1:]:
+    (number, first), *rest = _lines(path)
+    _, frame = _header(f"{path}:{number}", first)
+    for number, line in rest:
         if line.startswith("#"):
             continue
         name, point = _landmark(f"{path}:{number}", line)
         if name in points:
             raise LmlError(f"{path}:{number}: expected each vertebra once, got {name} again")
         points[name] = point
-    return Centroids.from_points(points, "local")
+    return Centroids.from_points(points, frame)
 
 
 def read_lml_header(path: str | Path) -> int:
     """Read the number of the first line (0 and 2 occur); with it `format_lml` gives back the bytes of the file."""
     path = Path(path)
     number, line = _lines(path)[0]
-    match = _HEADER.fullmatch(line)
-    if match is None:
-        raise LmlError(f"{path}:{number}: expected a first line '# <number>', got {line[:60]!r}")
-    return int(match[1])
+    return _header(f"{path}:{number}", line)[0]
 
 
 def write_lml(path: str | Path, centroids: Centroids, header: int = 0, frame: Frame = "local") -> None:
     """Write the centroids of a scan; the file appears whole.
 
-    frame : the frame that the file is meant to hold; the format itself does not say it, so that anything but the local
-        frame has to be asked for. Raises ValueError if the centroids are in the other frame.
+    frame : the frame that the file is meant to hold; programs other than this one take any file for local, so that the
+        world frame has to be asked for. Raises ValueError if the centroids are in the other frame.
     """
     write_bytes_atomically(Path(path), format_lml(centroids, header, frame))
 
@@ -63,7 +67,7 @@ def format_lml(centroids: Centroids, header: int = 0, frame: Frame = "local") ->
     """Return the bytes of an `.lml` file; arguments and errors as for `write_lml`."""
     if centroids.frame != frame:
         raise ValueError(f"this .lml file is to hold points in the {frame} frame, got {centroids.frame}")
-    lines = [f"# {header}"]
+    lines = [f"# {header}" if frame == "local" else f"# {header} {_WORLD_MARK}"]
     for label, (x, y, z) in centroids:
         lines.append(f"{lml_id(label)}\t{label}_center\t{x:.6g}\t{y:.6g}\t{z:.6g}")
     return "".join(line + "\r\n" for line in lines).encode("ascii")
@@ -71,26 +75,19 @@ def format_lml(centroids: Centroids, header: int = 0, frame: Frame = "local") ->
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines that are not blank with their numbers; the first one is the header."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise LmlError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(data) > _LARGEST_FILE:
-        raise LmlError(f"{path}: expected a small text file, got more than {_LARGEST_FILE} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LmlError(f"{path}: expected a text file, got binary data") from None
-    if "\0" in text:
-        raise LmlError(f"{path}: expected a text file, got binary data")
+    text = read_small_text(path, LmlError)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise LmlError(f"{path}:1: expected a first line '# <number>', got an empty file")
-    number, first = lines[0]
-    if _HEADER.fullmatch(first) is None:
-        raise LmlError(f"{path}:{number}: expected a first line '# <number>', got {first[:60]!r}")
     return lines
+
+
+def _header(where: str, line: str) -> tuple[int, Frame]:
+    """Return the number and the frame of the first line."""
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        raise LmlError(f"{where}: expected a first line '# <number>', got {line[:60]!r}")
+    return int(match[1]), "world" if (match[2] or "").lower() == "world" else "local"
 
 
 def _landmark(where: str, line: str) -> tuple[str, tuple[float, float, float]]:
@@ -110,4 +107,6 @@ def _coordinate(where: str, axis: str, text: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise LmlError(f"{where}: expected a finite number as {axis}, got {text[:60]!r}")
+    if abs(value) > _FARTHEST_MM:
+        raise LmlError(f"{where}: expected {axis} within {_FARTHEST_MM:g} mm, got {text[:60]!r}")
     return value

@@ -40,12 +40,12 @@ def test_a_point_a_little_outside_passes_and_one_further_out_does_not():
     [
         (
             changed(lambda p: p + np.array([0, 0, 700])),
-            "12 of its 12 points lie up to 732 mm outside the image (T1 is the farthest)",
+            "12 of its 12 points lie up to 656 mm outside the image (T1 is the farthest); its frame",
         ),
         (LOCAL.to_world(GRID).points_mm, "would lie inside if they were world LPS mm"),
         (changed(lambda p: p / GRID.spacing_mm), "would lie inside if they were voxel indices"),
         (changed(lambda p: p * 1000), "would lie inside if they were micrometres"),
-        (changed(lambda p: p / 10), "0.1 times the usual distance apart; is its unit mm?"),
+        (changed(lambda p: p / 10), "0.11 times the usual distance apart; is its unit mm?"),
         (changed(lambda p: p * [1, 1, -1] + [0, 0, 397.5]), "it runs upside down: T12 lies 275 mm above T1"),
     ],
 )

@@ -8,9 +8,8 @@ from toy import make_toy_scan, toy_config, write_toy_cohort
 from vertloc import study as study_module
 from vertloc.cohorts.case import Cohort
 from vertloc.cohorts.loading import load_folds
-from vertloc.errors import CohortError, OutputError
+from vertloc.errors import OutputError
 from vertloc.evaluation.scores import evaluate
-from vertloc.io.landmarks.lml import read_lml
 from vertloc.model import load_model
 from vertloc.study import StudyOptions, n_study_steps, run_study
 
@@ -149,15 +148,6 @@ def test_a_scan_that_fails_is_missed_and_not_scored_by_an_earlier_result(tmp_pat
 def test_results_inside_the_data_folder_are_refused_before_the_work_starts(folds, folder):
     with pytest.raises(OutputError, match="lies in the data folder"):
         run_study(folds, tiny_config(), folder / "data" / "results")
-
-
-def test_a_second_annotation_anywhere_in_the_data_is_refused_before_the_work_starts(tmp_path):
-    folds = toy_folds(tmp_path)
-    (tmp_path / "data/old").mkdir()
-    (tmp_path / "data/old/toy02.lml").write_bytes((tmp_path / "data/patient0002/toy02.lml").read_bytes())
-    with pytest.raises(CohortError, match=r"toy02\.lml and .*toy02\.lml: expected one annotation"):
-        run_study(folds, tiny_config(), tmp_path / "out")
-    assert len(read_lml(tmp_path / "data/patient0002/toy02.lml")) > 0
 
 
 def test_every_fold_is_tested_with_a_model_of_all_others(folds, tmp_path):

@@ -70,7 +70,9 @@ def _cause(centroids: Centroids, grid: Grid) -> str:
         ("they would lie inside if they were centimetres", to_world(numbers * 10)),
     ]
     for words, world_mm in readings:
-        if (_beyond_mm(world_mm, grid) <= GRACE_MM).all() and not _reversed(Centroids(centroids.labels, world_mm)):
+        reading = Centroids(centroids.labels, world_mm, "world")
+        is_inside = (_beyond_mm(world_mm, grid) <= GRACE_MM).all()
+        if is_inside and not _reversed(reading) and not _size(reading) < 0.3 and not _size(reading) > 2.5:
             return f"; {words}"
     return "; its frame, its unit or its image is another one"
 

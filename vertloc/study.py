@@ -18,10 +18,10 @@ from vertloc.batch.manifest import Run, write_manifest
 from vertloc.batch.predicting import CaseResult, ModelSource, PredictOptions, predict_cases
 from vertloc.batch.trained import Trained, TrainingTask, train_or_reuse, training_key
 from vertloc.cohorts.case import Cohort
-from vertloc.cohorts.layout import find_scans
 from vertloc.config import Config
-from vertloc.errors import CohortError, OutputError
-from vertloc.evaluation.scores import Scores, evaluate
+from vertloc.errors import OutputError
+from vertloc.evaluation.folders import Truth
+from vertloc.evaluation.scores import Scores, evaluate_truths
 from vertloc.io.atomic import remove_stale_temporaries, write_bytes_atomically
 from vertloc.io.outputs import make_folder
 from vertloc.model import Model
@@ -81,14 +81,14 @@ def run_study(
     folds : two cohorts or more
     Writes lml/<scan>.lml with lml/records/, lml-without-chain/<scan>.lml, a model and run-<fold>.json for each fold,
     scores.json, scores.csv, table.md, and report.html, which shows every scan, with its data in report/.
-    Raises OutputError or CohortError, before any work starts, for what would spoil the scores at its end.
+    Raises OutputError, before any work starts, for what would spoil the scores at its end.
     """
     options = options or StudyOptions()
     make_folder(out)
     remove_stale_temporaries(out / "lml-without-chain")
     if options.report:
         check_can_report()
-    _refuse_other_landmarks(folds, out)
+    _check_folder_of_results(folds, out)
     tasks = _training_tasks(folds, config, out, options)
     results: list[CaseResult] = []
     with _all_trained_on_cluster(tasks, options) as resume:
@@ -179,8 +179,9 @@ def _tested(
 
 def _scored(folds: Sequence[Cohort], out: Path) -> tuple[Scores, Scores]:
     """Score the written landmarks, with and without the shape step."""
-    scans = [case.scan for fold in folds for case in fold.cases]
-    return evaluate(folds[0].root, out / "lml", scans), evaluate(folds[0].root, out / "lml-without-chain", scans)
+    cases = [case for fold in folds for case in fold.cases]
+    truths = [Truth(c.scan, c.patient, c.landmarks_path, c.image_path) for c in cases if c.landmarks_path is not None]
+    return evaluate_truths(truths, out / "lml"), evaluate_truths(truths, out / "lml-without-chain")
 
 
 def _by_cohort(folds: Sequence[Cohort], scores: Scores, data: Sequence[Path]) -> dict[str, Scores]:
@@ -195,16 +196,11 @@ def _is_below(path: Path, folder: Path) -> bool:
     return path.absolute().is_relative_to(folder.absolute())
 
 
-def _refuse_other_landmarks(folds: Sequence[Cohort], out: Path) -> None:
-    """Make sure of one annotation a scan; the judge will search the whole data folder for them."""
-    root = folds[0].root
-    if out.resolve().is_relative_to(root.resolve()):
-        raise OutputError(f"{out}: lies in the data folder {root}, where its landmarks would pass for annotations")
-    found = find_scans(root)
-    scans = [case.scan for fold in folds for case in fold.cases]
-    twice = [found[scan].landmarks for scan in scans if scan in found and len(found[scan].landmarks) > 1]
-    if twice:
-        raise CohortError("\n".join(f"{' and '.join(map(str, paths))}: expected one annotation" for paths in twice))
+def _check_folder_of_results(folds: Sequence[Cohort], out: Path) -> None:
+    """Make sure that the results do not lie among the data, where a later run would meet them."""
+    for root in {fold.root for fold in folds}:
+        if out.resolve().is_relative_to(root.resolve()):
+            raise OutputError(f"{out}: lies in the data folder {root}, where its landmarks would pass for annotations")
 
 
 def n_study_steps(folds: Sequence[Cohort], config: Config, report: bool = True) -> int:

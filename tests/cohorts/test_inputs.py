@@ -66,13 +66,30 @@ def test_a_folder_inside_another_given_one_adds_nothing(tmp_path):
 
 
 def test_all_problems_are_listed_at_once(tmp_path):
-    touch(tmp_path, "a/1.mhd", "b/1.nii.gz", "c/notes.txt")
-    lines = refusal(tmp_path / "a", tmp_path / "b", tmp_path / "c", tmp_path / "none.mhd")
+    touch(tmp_path, "a/1.mhd", "a/1.nii.gz", "c/notes.txt")
+    lines = refusal(tmp_path / "a", tmp_path / "c", tmp_path / "none.mhd")
     assert lines == [
         f"{tmp_path}/c: no image found in this folder or below",
         f"{tmp_path}/none.mhd: no such file or folder",
-        f"{tmp_path}/a/1.mhd and {tmp_path}/b/1.nii.gz would both write 1.lml; predict them separately",
+        f"{tmp_path}/a/1.mhd and {tmp_path}/a/1.nii.gz would both write 1.lml; predict them separately",
     ]
+
+
+def test_one_name_in_every_folder_is_told_apart_by_the_path(tmp_path):
+    touch(tmp_path, "db/s0001/ct.nii.gz", "db/s0002/ct.nii.gz", "db/deep/er/ct.mha", "db/other.mhd")
+    assert scans(tmp_path / "db") == ["deep/er/ct", "other", "s0001/ct", "s0002/ct"]
+    assert scans(tmp_path / "db/s0002/ct.nii.gz", tmp_path / "db/s0001/ct.nii.gz") == ["s0002/ct", "s0001/ct"]
+    assert scans(tmp_path / "db/s0001/ct.nii.gz") == ["ct"]
+
+
+def test_folders_that_hold_the_same_paths_are_told_apart_by_their_own_names(tmp_path):
+    touch(tmp_path, "a/s1/ct.mha", "b/s1/ct.mha", "b/s2/ct.mha")
+    assert scans(tmp_path / "a", tmp_path / "b") == ["a/s1/ct", "b/s1/ct", "s2/ct"]
+
+
+def test_the_patient_of_one_name_in_every_folder_is_the_folder(tmp_path):
+    touch(tmp_path, "s0001/ct.nii.gz", "s0002/ct.nii.gz")
+    assert [case.patient for case in cases_from_inputs([tmp_path])] == ["s0001", "s0002"]
 
 
 def test_a_broken_link_is_said_to_be_missing(tmp_path):

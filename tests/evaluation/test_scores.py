@@ -9,7 +9,10 @@ from vertloc.centroids import Centroids
 from vertloc.errors import EvaluationError
 from vertloc.evaluation.matching import score_scan
 from vertloc.evaluation.scores import Scores, evaluate, summarize
+from vertloc.geometry import Grid
+from vertloc.io.images import write_image
 from vertloc.io.landmarks.lml import write_lml
+from vertloc.volume import Volume
 
 
 def column(labels, gap=30.0, aside=0.0):
@@ -207,3 +210,67 @@ def test_scans_of_one_patient_are_drawn_together():
 
     # Eight patients with eight scans each, all right or all wrong: much less is known than from 64 patients.
     assert width(lambda i: f"p{i // 8}") > 2 * width(str)
+
+
+def test_patients_are_counted_as_the_layouts_count_them(tmp_path):
+    """`<patient>/<scan>.lml` without a folder for each scan, and a release folder that is no patient."""
+    for patient in range(1, 6):
+        for i in range(6):
+            write_lml(tmp_path / "truth" / f"patient{patient:04d}" / f"{patient}{i}.lml", column(["T1", "T2"]))
+    write_lml(tmp_path / "truth" / "spine-1" / "70" / "70.lml", column(["T1"]))
+    write_lml(tmp_path / "truth" / "spine-1" / "71" / "71.lml", column(["T1"]))
+    (tmp_path / "out").mkdir()
+    patients = {scan.patient for scan in evaluate(tmp_path / "truth", tmp_path / "out").scans}
+    assert patients == {*(f"patient{i:04d}" for i in range(1, 6)), "70", "71"}
+
+
+GRID = Grid((40, 30, 30), (1.0, 1.0, 2.5), (-51.3, -33.7, -812.4), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+LOCAL = Centroids.from_points({"T1": (11, 12, 80), "T2": (12, 13, 60), "T3": (12, 14, 40)})
+
+
+def test_results_in_the_world_frame_are_brought_into_the_frame_of_the_annotation(tmp_path):
+    write_image(Volume(np.zeros(GRID.shape, np.int16), GRID), tmp_path / "truth/s/s.mha")
+    write_lml(tmp_path / "truth/s/s.lml", LOCAL)
+    write_lml(tmp_path / "out/s.lml", LOCAL.to_world(GRID), frame="world")
+    scores = evaluate(tmp_path / "truth", tmp_path / "out")
+    assert scores.summary().n_identified == 3
+    assert scores.summary().mean_mm == pytest.approx(0, abs=1e-2)
+    write_lml(tmp_path / "truth/s/s.lml", LOCAL.to_world(GRID), frame="world")
+    write_lml(tmp_path / "out/s.lml", LOCAL)
+    assert evaluate(tmp_path / "truth", tmp_path / "out").summary().mean_mm == pytest.approx(0, abs=1e-2)
+
+
+def test_frames_that_differ_without_an_image_are_an_error_with_a_way_out(tmp_path):
+    write_lml(tmp_path / "truth/s/s.lml", LOCAL)
+    write_lml(tmp_path / "out/s.lml", LOCAL.to_world(GRID), frame="world")
+    with pytest.raises(
+        EvaluationError, match=r"out/s\.lml: holds points in the world frame.*predict with --frame local"
+    ):
+        evaluate(tmp_path / "truth", tmp_path / "out")
+
+
+def test_an_unmarked_file_in_another_frame_is_warned_of(tmp_path, caplog):
+    write_lml(tmp_path / "truth/s/s.lml", LOCAL)
+    write_lml(tmp_path / "out/s.lml", Centroids(LOCAL.labels, LOCAL.to_world(GRID).points_mm))
+    evaluate(tmp_path / "truth", tmp_path / "out")
+    assert "no predicted point lies within 20 mm of any annotated one" in caplog.text
+    caplog.clear()
+    write_lml(tmp_path / "out/s.lml", Centroids(("T2", "T3", "T4"), LOCAL.points_mm))
+    evaluate(tmp_path / "truth", tmp_path / "out")
+    assert caplog.text == ""
+
+
+def test_scans_of_one_name_are_matched_by_their_folders(tmp_path):
+    for i, labels in enumerate((["T1", "T2"], ["L1", "L2"])):
+        write_lml(tmp_path / f"truth/s000{i}/ct.lml", column(labels))
+        write_lml(tmp_path / f"out/lml/s000{i}/ct.lml", column(labels))
+    scores = evaluate(tmp_path / "truth", tmp_path / "out")
+    assert [(scan.scan, scan.n_identified) for scan in scores.scans] == [("s0000/ct", 2), ("s0001/ct", 2)]
+    assert scores.without_truth == ()
+
+
+def test_coordinates_of_no_patient_are_refused_by_file_and_line(folders):
+    truth, predictions = folders
+    (predictions / "11.lml").write_bytes(b"# 0\n80\tT1_center\t1e308\t-1e308\t1\n")
+    with pytest.raises(EvaluationError, match=r"11\.lml:2: expected x within 1e\+06 mm, got '1e308'"):
+        evaluate(truth, predictions)

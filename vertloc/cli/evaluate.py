@@ -17,7 +17,7 @@ def run(args: Namespace) -> int:
     for path in (args.json, args.csv):
         if path is not None:
             prepare_file(path)
-    scans = [line.scan for path in args.folds for line in read_fold_file(path)] if args.folds else None
+    scans = [line.path for path in args.folds for line in read_fold_file(path)] if args.folds else None
     scores = evaluate(args.truth, args.pred, scans)
     if args.json:
         write_bytes_atomically(args.json, scores_json(scores).encode())

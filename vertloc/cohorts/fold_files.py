@@ -1,26 +1,30 @@
 r"""Fold file -> the scans it names, each with its line.
 
-One scan a line: `2804506`, `2804506.nii.gz`, `patient0001/2804506`, `patient0001\2804506\2804506.mhd`. Blank lines,
-what follows a `#`, a byte order mark, and LF or CRLF do not matter.
+One scan a line: `2804506`, `2804506.nii.gz`, `patient0001/2804506`, `patient0001\2804506\2804506.mhd`, `s0001/ct`; or a
+patient, `sub-verse004`, for all scans of that patient. Blank lines, what follows a `#`, a byte order mark, and LF or
+CRLF do not matter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vertloc.cohorts.naming import base_name
 from vertloc.errors import CohortError
-from vertloc.io.images import scan_name
-from vertloc.io.landmarks.registry import landmark_scan_name
 from vertloc.io.small_files import read_small_text
 
 
 @dataclass(frozen=True)
 class FoldLine:
-    """A scan named by a fold file; `where` is `file:line`."""
+    """A scan named by a fold file.
+
+    scan : its name, without folders and suffix; path : with the folders that the line gives; where : `file:line`
+    """
 
     scan: str
     where: str
+    path: str = field(default="", compare=False)
 
 
 def read_fold_file(path: Path) -> tuple[FoldLine, ...]:
@@ -29,13 +33,12 @@ def read_fold_file(path: Path) -> tuple[FoldLine, ...]:
     Raises CohortError for a file that is missing, no text, or larger than 1 MB.
     """
     text = read_small_text(path, CohortError)
-    scans = ((number, _scan(line)) for number, line in enumerate(text.splitlines(), start=1))
-    return tuple(FoldLine(scan, f"{path}:{number}") for number, scan in scans if scan)
+    lines = (_line(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1))
+    return tuple(line for line in lines if line.scan)
 
 
-def _scan(line: str) -> str:
+def _line(line: str, where: str) -> FoldLine:
     entry = line.partition("#")[0].replace("\\", "/").strip().strip("/")
-    name = entry.rpartition("/")[2].strip()
-    if name.lower().endswith(".raw"):
-        return name[:-4]
-    return scan_name(Path(landmark_scan_name(Path(name)))) if name else ""
+    folders, slash, name = (part.strip() for part in entry.rpartition("/"))
+    scan = name[:-4] if name.lower().endswith(".raw") else base_name(Path(name)) if name else ""
+    return FoldLine(scan, where, f"{folders}{slash}{scan}")

@@ -40,7 +40,7 @@ class VertebraScore:
     """One annotated vertebra and what was predicted under its name.
 
     predicted_mm, error_mm : NaN if nothing was predicted under this name
-    nearest : the annotated vertebra that the prediction is nearest to; "" if nothing was predicted
+    nearest : the annotated vertebra that the prediction is nearest to, nearest_mm away; "" and NaN if there is none
     """
 
     label: str
@@ -49,6 +49,7 @@ class VertebraScore:
     error_mm: float
     nearest: str
     is_identified: bool
+    nearest_mm: float = math.nan
 
     @property
     def is_missed(self) -> bool:
@@ -121,6 +122,12 @@ class ScanScore:
         return self.n_identified == self.n
 
     @property
+    def is_near(self) -> bool:
+        """Whether any predicted point lies within reach of any annotated vertebra, whatever their names."""
+        distances = (*(v.nearest_mm for v in self.vertebrae), *(extra.distance_mm for extra in self.extra))
+        return any(distance < IDENTIFIED_WITHIN_MM for distance in distances)
+
+    @property
     def errors_mm(self) -> NDArray[np.float64]:
         """(m,) float64: errors of the annotated vertebrae that have a prediction."""
         return np.array([v.error_mm for v in self.vertebrae if not v.is_missed], dtype=np.float64)
@@ -146,7 +153,10 @@ def score_scan(
             error_mm = float(distance[row, i])
             is_identified = nearest[row] == label and error_mm < IDENTIFIED_WITHIN_MM
             predicted_mm = _point(predicted.points_mm[row])
-            vertebra = VertebraScore(label, _point(true_mm), predicted_mm, error_mm, nearest[row], is_identified)
+            near_mm = float(distance[row].min())
+            vertebra = VertebraScore(
+                label, _point(true_mm), predicted_mm, error_mm, nearest[row], is_identified, near_mm
+            )
         else:
             vertebra = VertebraScore(label, _point(true_mm), NOWHERE, math.nan, "", False)
         vertebrae.append(vertebra)

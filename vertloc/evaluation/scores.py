@@ -6,19 +6,19 @@ error = distance in mm between the prediction and the annotation of the same nam
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vertloc.centroids import Centroids
-from vertloc.errors import EvaluationError, LandmarkError
-from vertloc.evaluation.matching import ScanScore, score_scan
-from vertloc.io.landmarks.registry import is_landmark_path, landmark_scan_name, read_centroids
+from vertloc.errors import EvaluationError
+from vertloc.evaluation.folders import Truth, find_predictions, find_truths, read_pair
+from vertloc.evaluation.matching import IDENTIFIED_WITHIN_MM, ScanScore, score_scan
 from vertloc.vertebrae import REGIONS, Region
 
 AnyRegion = Literal["all"] | Region
@@ -28,10 +28,9 @@ ALL_REGIONS: tuple[AnyRegion, ...] = ("all", *REGIONS)
 SMALL_SCAN = 9
 """Scans with at most this many annotated vertebrae are also scored as a group: there is less to count levels from."""
 
-RESULT_SUFFIX = "_centroids_conf"
-"""Ending of the result files of 2013: `<scan>_centroids_conf.lml`."""
-
 N_RESAMPLES = 2000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,32 +93,61 @@ class Scores:
         return dict(sorted(Counter(scan.shift for scan in self.scans if scan.shift).items()))
 
 
-def evaluate(truth_root: Path | str, pred_dir: Path | str, scans: Sequence[str] | None = None) -> Scores:
+def evaluate(
+    truth_root: Path | str | Sequence[Path | str], pred_dir: Path | str, scans: Sequence[str] | None = None
+) -> Scores:
     """Score every scan that is annotated below `truth_root`.
 
-    truth_root : searched recursively for `<scan>.lml`, apart from `pred_dir` if it lies below
-    pred_dir : searched recursively for `<scan>.lml` or `<scan>_centroids_conf.lml`, in the same frame as the truth;
-        a scan without one counts with all its vertebrae missed
-    scans : score these only
-    Raises EvaluationError, listing all of them, for folders or annotations that are not there, scans that occur twice
-    and files that cannot be read.
+    truth_root : a folder, or several, searched recursively for annotated scans in any layout and landmark format, apart
+        from `pred_dir` if it lies below
+    pred_dir : searched recursively for `<scan>.lml` or `<scan>_centroids_conf.lml`, or landmarks of another format; a
+        scan without a result counts with all its vertebrae missed. Results in another frame than the annotation are
+        brought into its frame, if the image lies with the annotation
+    scans : score these only, by name, path or patient
+    Raises EvaluationError, listing all of them, for folders or annotations that are not there, scans that occur twice,
+    files that cannot be read, and frames that differ where there is no image.
     """
-    truth_root, pred_dir = Path(truth_root), Path(pred_dir)
-    problems = [f"{folder}: no such folder" for folder in (truth_root, pred_dir) if not folder.is_dir()]
+    roots = [Path(truth_root)] if isinstance(truth_root, Path | str) else [Path(root) for root in truth_root]
+    pred_dir = Path(pred_dir)
+    problems = [f"{folder}: no such folder" for folder in (*roots, pred_dir) if not folder.is_dir()]
     _raise_if_any(problems)
-    true_files = _true_files(truth_root, pred_dir, problems)
-    pred_files = _predicted_files(pred_dir, scans, problems)
-    wanted = sorted(true_files) if scans is None else list(scans)
-    if not true_files:
-        problems.append(f"{truth_root}: no .lml file in this folder or below it")
-    else:
-        problems += [f"{scan}: no {scan}.lml below {truth_root}" for scan in wanted if scan not in true_files]
-    problems += [f"{scan}: asked for {n} times" for scan, n in Counter(wanted).items() if n > 1]
+    truths, names = find_truths(roots, pred_dir, scans, problems)
+    predictions = find_predictions(pred_dir, names, problems, None if scans is None else {t.scan for t in truths})
     _raise_if_any(problems)
-    scored = [_score_files(scan, truth_root, true_files[scan], pred_files.get(scan), problems) for scan in wanted]
+    scores = _score(truths, predictions, problems)
+    without_truth = tuple(sorted(set(predictions) - set(names))) if scans is None else ()
+    return Scores(scores, without_truth)
+
+
+def evaluate_truths(truths: Sequence[Truth], pred_dir: Path) -> Scores:
+    """Score annotated scans that are already known; a result is searched below `pred_dir`. Errors as for `evaluate`."""
+    problems: list[str] = []
+    predictions = find_predictions(pred_dir, {truth.scan for truth in truths}, problems)
     _raise_if_any(problems)
-    without_truth = tuple(sorted(set(pred_files) - set(true_files))) if scans is None else ()
-    return Scores(tuple(sorted(scored, key=lambda scan: scan.scan)), without_truth)
+    return Scores(_score(truths, predictions, problems))
+
+
+def _score(truths: Sequence[Truth], predictions: Mapping[str, Path], problems: list[str]) -> tuple[ScanScore, ...]:
+    scored = []
+    for truth in truths:
+        pred_file = predictions.get(truth.scan)
+        true, predicted = read_pair(truth, pred_file, problems)
+        scored.append(score_scan(truth.scan, true, predicted, pred_file is not None, truth.patient))
+    _raise_if_any(problems)
+    _warn_if_nothing_is_near(scored)
+    return tuple(sorted(scored, key=lambda scan: scan.scan))
+
+
+def _warn_if_nothing_is_near(scans: Sequence[ScanScore]) -> None:
+    """Say so if results and annotations lie apart as a whole: frames are the usual cause."""
+    predicted = [scan for scan in scans if scan.n and (scan.n > scan.n_missed or scan.extra)]
+    far = [scan for scan in predicted if not scan.is_near]
+    if predicted and len(far) == len(predicted):
+        logger.warning(
+            "no predicted point lies within %g mm of any annotated one: are the results of these scans, and in the same"
+            " frame? A .lml file whose first line does not say 'world' is taken for local",
+            IDENTIFIED_WITHIN_MM,
+        )
 
 
 def summarize(scans: Sequence[ScanScore], region: AnyRegion = "all") -> Summary:
@@ -156,56 +184,6 @@ def _bootstrap_interval(patients: Sequence[tuple[int, int]], seed: int = 0) -> t
     times_drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
     low, high = np.percentile((times_drawn @ identified) / (times_drawn @ annotated), (2.5, 97.5))
     return (float(low), float(high))
-
-
-def _score_files(scan: str, root: Path, true_file: Path, pred_file: Path | None, problems: list[str]) -> ScanScore:
-    """Read and score one scan; what cannot be read is appended to `problems` and stands as empty."""
-    truth = _read(true_file, problems)
-    predicted = Centroids((), np.empty((0, 3))) if pred_file is None else _read(pred_file, problems)
-    return score_scan(scan, truth, predicted, pred_file is not None, _patient_of(scan, root, true_file))
-
-
-def _patient_of(scan: str, root: Path, true_file: Path) -> str:
-    """Name of the patient's folder in the layout `<patient>/<scan>/<scan>.lml`; else the scan stands for itself."""
-    folders = true_file.relative_to(root).parts[:-1]
-    return folders[-2] if len(folders) >= 2 and folders[-1] == scan else scan
-
-
-def _read(path: Path, problems: list[str]) -> Centroids:
-    try:
-        return read_centroids(path)
-    except (LandmarkError, OSError) as error:
-        problems.append(str(error))
-        return Centroids((), np.empty((0, 3)))
-
-
-def _true_files(truth_root: Path, pred_dir: Path, problems: list[str]) -> dict[str, Path]:
-    found = [path for path in _landmark_files(truth_root) if not landmark_scan_name(path).endswith(RESULT_SUFFIX)]
-    if pred_dir.resolve() != truth_root.resolve():
-        found = [path for path in found if pred_dir.resolve() not in path.resolve().parents]
-    return _by_scan(found, problems)
-
-
-def _predicted_files(pred_dir: Path, scans: Sequence[str] | None, problems: list[str]) -> dict[str, Path]:
-    found = _landmark_files(pred_dir)
-    if scans is not None:
-        found = [path for path in found if landmark_scan_name(path).removesuffix(RESULT_SUFFIX) in scans]
-    return _by_scan(found, problems)
-
-
-def _landmark_files(folder: Path) -> list[Path]:
-    """All landmark files below a folder; hidden ones are leftovers of other programs."""
-    return sorted(path for path in folder.rglob("*") if is_landmark_path(path) and not path.name.startswith("."))
-
-
-def _by_scan(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
-    by_scan: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_scan[landmark_scan_name(path).removesuffix(RESULT_SUFFIX)].append(path)
-    for scan, same in by_scan.items():
-        if len(same) > 1:
-            problems.append(f"{scan}: found {len(same)} times: {', '.join(map(str, same))}")
-    return {scan: same[0] for scan, same in by_scan.items()}
 
 
 def _raise_if_any(problems: Sequence[str]) -> None:

@@ -21,20 +21,25 @@ def read_small_file(path: Path, error: type[VertlocError], largest: int = LARGES
 
     error : what is raised, with the path and the reason, for a file that is missing, unreadable, larger, or none at all
     """
+    data = read_beginning(path, error, largest + 1)
+    if len(data) > largest:
+        raise error(f"{path}: expected a small text file, got more than {largest} bytes")
+    return data
+
+
+def read_beginning(path: Path, error: type[VertlocError], n_bytes: int = 1024) -> bytes:
+    """Read at most the first `n_bytes` of a regular file; `error` as for `read_small_file`."""
     try:
         # Opening a pipe that nobody writes to must not wait; a regular file does not mind.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise error(f"{path}: cannot be read: expected a regular file, got a pipe, socket or device")
-            data = file.read(largest + 1)
+            return file.read(n_bytes)
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except ValueError as problem:  # a path with a NUL in it
         raise error(f"{str(path)!r}: cannot be read: {problem}") from None
-    if len(data) > largest:
-        raise error(f"{path}: expected a small text file, got more than {largest} bytes")
-    return data
 
 
 def read_small_text(path: Path, error: type[VertlocError], largest: int = LARGEST_SMALL_FILE) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from vertloc.errors import ConfigError
+from vertloc.io.small_files import read_small_text
 
 _MOST_BYTES = 100_000
 _DEEPEST = 10
@@ -16,16 +17,10 @@ _DEEPEST = 10
 
 def read_yaml(path: Path) -> object:
     """Return the plain values of a YAML file; an empty one is an empty mapping. Raises ConfigError naming the file."""
+    text = read_small_text(path, ConfigError, _MOST_BYTES)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes are too many for a configuration")
-        text = path.read_text(encoding="utf-8")
         _check_it_does_not_unfold(text, path)
         data = yaml.load(text, Loader=_StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected a YAML text file, got binary data") from error
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # PyYAML lets bare Python errors out where a tag does not fit its value.
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

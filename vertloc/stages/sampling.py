@@ -79,9 +79,7 @@ class TrainingScan:
 
     def __post_init__(self) -> None:
         if self.centroids.frame != "world":
-            raise ValueError(
-                f"{self.name}: centroids for training must be in the world frame, got {self.centroids.frame}"
-            )
+            raise ValueError(f"{self.name}: centroids must be in the world frame, got {self.centroids.frame}")
         if problem := annotation_problem(self.centroids, self.volume.grid):
             raise ValueError(f"{self.name}: its annotation does not fit the volume: {problem}")
 

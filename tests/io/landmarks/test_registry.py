@@ -8,7 +8,7 @@ from vertloc.io.landmarks.registry import (
     is_landmark_path,
     landmark_format,
     landmark_scan_name,
-    landmarks_beside,
+    preferred_landmarks,
     read_centroids,
 )
 
@@ -33,10 +33,9 @@ def test_an_unknown_suffix_is_said_with_the_known_ones():
         landmark_format(Path("x.txt"))
 
 
-def test_only_a_file_beside_the_image_under_its_name_is_its_annotation():
-    found = (Path("a/1.lml"), Path("b/1.lml"), Path("a/2.lml"))
-    assert landmarks_beside(Path("b/1.mhd"), "1", found) == Path("b/1.lml")
-    assert landmarks_beside(Path("c/1.mhd"), "1", found) is None
+def test_the_preferred_format_is_the_first_in_the_registry():
+    assert preferred_landmarks([Path("b/1.lml"), Path("a/1.lml")]) == Path("a/1.lml")
+    assert preferred_landmarks([]) is None
 
 
 def test_lml_reads_through_the_one_call(tmp_path):

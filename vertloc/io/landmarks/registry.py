@@ -6,7 +6,7 @@ and how it writes. Everything else asks here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
 from vertloc.io.landmarks.lml import read_lml, write_lml
+from vertloc.io.small_files import read_beginning
 
 Coordinates = Literal["local", "world", "index"]
 """What numbers in a file mean: index times spacing, LPS mm of the patient, or continuous voxel index."""
@@ -30,6 +31,7 @@ class LandmarkFormat:
     suffixes : lower case; the first one is written
     coordinates : of the files where they do not say it themselves; "index" cannot be read without the image's grid
     read, write : None where the format is only written or only read
+    recognizes : tells by the first KB whether a file is one of landmarks, where the suffix leaves that open
     """
 
     name: str
@@ -37,6 +39,7 @@ class LandmarkFormat:
     coordinates: Coordinates
     read: Read | None
     write: Write | None
+    recognizes: Callable[[bytes], bool] | None = None
 
 
 FORMATS: tuple[LandmarkFormat, ...] = (
@@ -59,6 +62,17 @@ def is_landmark_path(path: Path) -> bool:
     return _match(path) is not None
 
 
+def is_landmark_file(path: Path) -> bool:
+    """Tell landmark files by their name and, where other files share the suffix, by their beginning."""
+    match = _match(path)
+    if match is None or match[0].recognizes is None:
+        return match is not None
+    try:
+        return match[0].recognizes(read_beginning(path, LandmarkError))
+    except LandmarkError:
+        return False
+
+
 def landmark_scan_name(path: Path) -> str:
     """Return the scan a landmark file is named after: its name without the format's suffix, if it has one."""
     match = _match(path)
@@ -74,13 +88,9 @@ def landmark_format(path: Path) -> LandmarkFormat:
     return match[0]
 
 
-def landmarks_beside(image: Path, scan: str, found: tuple[Path, ...]) -> Path | None:
-    """Choose the annotation of an image among the landmark files of its name: in its folder, preferred format first.
-
-    found : landmark files named after `scan`, wherever they lie
-    """
-    near = [path for path in found if path.parent == image.parent and landmark_scan_name(path) == scan]
-    return min(near, key=lambda path: FORMATS.index(landmark_format(path)), default=None)
+def preferred_landmarks(paths: Iterable[Path]) -> Path | None:
+    """Choose among landmark files of one scan: the format that stands first in `FORMATS`; None of none."""
+    return min(sorted(paths), key=lambda path: FORMATS.index(landmark_format(path)), default=None)
 
 
 def read_centroids(path: str | Path, grid: Grid | None = None) -> Centroids:

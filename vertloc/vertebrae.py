@@ -46,6 +46,17 @@ BODY_DIAMETER_MM: dict[str, float] = dict(
 """Typical diameter of a vertebral body, mm."""
 
 
+VERSE_NUMBER: dict[str, int] = {
+    **{f"C{i}": i for i in range(1, 8)},
+    **{f"T{i}": i + 7 for i in range(1, 13)},
+    **{f"L{i}": i + 19 for i in range(1, 7)},
+    **{"T13": 28, "S1": 26, "S2": 29},
+}
+"""Numbers of VerSe's label maps and points; S1 and S2 as TPTBox numbers them, 26 being VerSe's whole sacrum."""
+
+NAME_OF_VERSE: dict[int, str] = {number: name for name, number in VERSE_NUMBER.items()}
+
+
 def is_vertebra(name: str) -> bool:
     """Tell whether `name` is a known vertebra, trained or variant."""
     return name in _ORDER

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from vertloc.io.images import scan_name
+from vertloc.io.images import is_image_path, scan_name
 from vertloc.io.landmarks.registry import is_landmark_path, landmark_scan_name
 
 
 def base_name(path: Path) -> str:
     """Return the file name of an image or landmark file without the suffix of its format."""
-    return landmark_scan_name(path) if is_landmark_path(path) else scan_name(path)
+    return scan_name(path) if is_image_path(path) and not is_landmark_path(path) else landmark_scan_name(path)
 
 
 def names_of(files: Mapping[Path, Path]) -> dict[Path, str]:

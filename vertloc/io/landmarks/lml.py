@@ -15,13 +15,14 @@ from pathlib import Path
 
 from vertloc.centroids import Centroids, Frame
 from vertloc.errors import LmlError
+from vertloc.geometry import Grid
 from vertloc.io.atomic import write_bytes_atomically
+from vertloc.io.landmarks.landmarks import FARTHEST_MM, ImageReference, Landmarks
 from vertloc.io.small_files import read_small_text
 from vertloc.vertebrae import is_vertebra, lml_id
 
 _HEADER = re.compile(r"#\s*([+-]?[0-9]{1,9})(?:\s+(local|world)\b.*)?", re.IGNORECASE)
 _WORLD_MARK = "world LPS mm"
-_FARTHEST_MM = 1e6
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WANTED = "'id name_center x y z'"
 
@@ -45,6 +46,16 @@ def read_lml(path: str | Path) -> Centroids:
             raise LmlError(f"{path}:{number}: expected each vertebra once, got {name} again")
         points[name] = point
     return Centroids.from_points(points, frame)
+
+
+def read_lml_landmarks(path: Path, _: Grid | None = None) -> Landmarks:
+    """Read a file as `read_lml` does, as Landmarks."""
+    return Landmarks(read_lml(path))
+
+
+def write_lml_landmarks(path: Path, landmarks: Landmarks, _: ImageReference) -> None:
+    """Write a file as `write_lml` does, in the frame that the centroids have; a world file says so."""
+    write_lml(path, landmarks.centroids, frame=landmarks.centroids.frame)
 
 
 def read_lml_header(path: str | Path) -> int:
@@ -107,6 +118,6 @@ def _coordinate(where: str, axis: str, text: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise LmlError(f"{where}: expected a finite number as {axis}, got {text[:60]!r}")
-    if abs(value) > _FARTHEST_MM:
-        raise LmlError(f"{where}: expected {axis} within {_FARTHEST_MM:g} mm, got {text[:60]!r}")
+    if abs(value) > FARTHEST_MM:
+        raise LmlError(f"{where}: expected {axis} within {FARTHEST_MM:g} mm, got {text[:60]!r}")
     return value

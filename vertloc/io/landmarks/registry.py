@@ -1,51 +1,107 @@
-"""Landmark file of any format <-> Centroids; the only place that knows which suffix means what.
+"""Landmark file of any format <-> Landmarks; the only place that knows which suffix means what.
 
 A format is one module and one line of `FORMATS`: the suffixes it takes, the coordinates its files hold, how it reads
-and how it writes. Everything else asks here.
+and how it writes. Everything else asks here. The modules are imported when a file of theirs is met.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.landmarks.lml import read_lml, write_lml
+from vertloc.io.landmarks.landmarks import ImageReference, Landmarks
 from vertloc.io.small_files import read_beginning
 
-Coordinates = Literal["local", "world", "index"]
-"""What numbers in a file mean: index times spacing, LPS mm of the patient, or continuous voxel index."""
+Coordinates = Literal["local", "world", "index", "voxels"]
+"""What files hold: index times spacing, LPS mm of the patient, continuous voxel index, or an image of labels."""
 
-Read = Callable[[Path, Grid | None], Centroids]
-Write = Callable[[Path, Centroids], None]
+Read = Callable[[Path, Grid | None], Landmarks]
+Write = Callable[[Path, Landmarks, ImageReference], None]
 
 
 @dataclass(frozen=True)
 class LandmarkFormat:
     """A kind of landmark file.
 
+    name : as `--format` and `vertloc convert` know it
     suffixes : lower case; the first one is written
     coordinates : of the files where they do not say it themselves; "index" cannot be read without the image's grid
-    read, write : None where the format is only written or only read
-    recognizes : tells by the first KB whether a file is one of landmarks, where the suffix leaves that open
+    reader, writer : `module:function` below `vertloc.io.landmarks`; "" where the format is only written or only read
+    recognizer : tells by the first KB whether a file is one of landmarks, where the suffix leaves that open
+    companion : suffix of a second file that is written with it
     """
 
     name: str
     suffixes: tuple[str, ...]
     coordinates: Coordinates
-    read: Read | None
-    write: Write | None
-    recognizes: Callable[[bytes], bool] | None = None
+    reader: str
+    writer: str
+    recognizer: str = ""
+    companion: str = ""
 
 
 FORMATS: tuple[LandmarkFormat, ...] = (
-    LandmarkFormat("lml", (".lml",), "local", lambda path, _: read_lml(path), write_lml),
+    LandmarkFormat("lml", (".lml",), "local", "lml:read_lml_landmarks", "lml:write_lml_landmarks"),
+    LandmarkFormat(
+        "json", (".json",), "world", "own_json:read_any_json", "own_json:write_own_json", "own_json:is_own_json"
+    ),
+    LandmarkFormat(
+        "mrk.json", (".mrk.json",), "world", "slicer_markups:read_slicer_markups", "slicer_markups:write_slicer_markups"
+    ),
+    LandmarkFormat(
+        "csv",
+        (".csv",),
+        "world",
+        "slicer_tables:read_slicer_csv",
+        "slicer_tables:write_slicer_csv",
+        "slicer_tables:is_slicer_csv",
+    ),
+    LandmarkFormat("fcsv", (".fcsv",), "world", "slicer_tables:read_fcsv", ""),
+    LandmarkFormat(
+        "verse",
+        ("_ctd.json", "_seg-subreg_ctd.json", "_seg-vb_ctd.json", "_seg-vert_ctd.json"),
+        "index",
+        "verse:read_verse",
+        "verse:write_verse",
+    ),
+    LandmarkFormat("poi", ("_poi.json",), "world", "poi:read_poi", "poi:write_poi"),
+    LandmarkFormat(
+        "sr", (".dcm",), "world", "dicom_sr:read_dicom_sr", "dicom_sr:write_dicom_sr", "dicom_sr:is_dicom_sr"
+    ),
+    LandmarkFormat(
+        "labels",
+        ("_labels.nii.gz", "_labels.nii"),
+        "voxels",
+        "label_map:read_label_map",
+        "label_map:write_label_map",
+        companion="_labels.txt",
+    ),
+    LandmarkFormat(
+        "masks",
+        ("_seg-vert_msk.nii.gz", "_seg.nii.gz", "_seg.nii", "_msk.nii.gz", "_seg.nrrd", "_seg.mha"),
+        "voxels",
+        "masks:read_masks",
+        "",
+    ),
 )
 """In order of preference, where a scan has several."""
+
+WRITTEN: tuple[str, ...] = tuple(entry.name for entry in FORMATS if entry.writer)
+"""Names of the formats that can be written."""
+
+MASK_FOLDER = "segmentations"
+"""Folder of TotalSegmentator's masks, one file a vertebra, beside the scan."""
+
+
+def is_mask_folder(path: Path) -> bool:
+    """Tell whether a folder holds TotalSegmentator's masks of vertebrae."""
+    return path.name == MASK_FOLDER and any(path.glob("vertebrae_*.nii*"))
 
 
 def _match(path: Path) -> tuple[LandmarkFormat, str] | None:
@@ -58,17 +114,19 @@ def _match(path: Path) -> tuple[LandmarkFormat, str] | None:
 
 
 def is_landmark_path(path: Path) -> bool:
-    """Tell whether the name of a file, in any case, ends as that of a landmark file."""
-    return _match(path) is not None
+    """Tell whether the name of a file, in any case, ends as that of landmark files and of no others."""
+    match = _match(path)
+    return match is not None and not match[0].recognizer
 
 
 def is_landmark_file(path: Path) -> bool:
     """Tell landmark files by their name and, where other files share the suffix, by their beginning."""
     match = _match(path)
-    if match is None or match[0].recognizes is None:
+    if match is None or not match[0].recognizer:
         return match is not None
     try:
-        return match[0].recognizes(read_beginning(path, LandmarkError))
+        recognizes: Callable[[bytes], bool] = _function(match[0].recognizer)
+        return recognizes(read_beginning(path, LandmarkError))
     except LandmarkError:
         return False
 
@@ -80,12 +138,30 @@ def landmark_scan_name(path: Path) -> str:
 
 
 def landmark_format(path: Path) -> LandmarkFormat:
-    """Return the format of a file by its name. Raises LandmarkError for an unknown suffix."""
+    """Return the format of a file by its name; other images, and folders of masks, are taken for masks.
+
+    Raises LandmarkError for an unknown suffix.
+    """
     match = _match(path)
-    if match is None:
-        known = ", ".join(suffix for entry in FORMATS for suffix in entry.suffixes)
-        raise LandmarkError(f"{path}: expected a landmark file ending in {known}")
-    return match[0]
+    if match is not None:
+        return match[0]
+    if path.name.lower().endswith((".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")) or is_mask_folder(path):
+        return format_named("masks")
+    known = ", ".join(suffix for entry in FORMATS for suffix in entry.suffixes)
+    raise LandmarkError(f"{path}: expected a landmark file ending in {known}")
+
+
+def format_named(name: str) -> LandmarkFormat:
+    """Return a format by its name. Raises LandmarkError for an unknown one."""
+    found = next((entry for entry in FORMATS if entry.name == name), None)
+    if found is None:
+        raise LandmarkError(f"unknown format {name!r}; known are {', '.join(entry.name for entry in FORMATS)}")
+    return found
+
+
+def result_files(folder: Path, scan: str, formats: Iterable[str]) -> dict[str, Path]:
+    """Return where the results of a scan lie, by format: `<folder>/<scan><suffix>`."""
+    return {name: folder / f"{scan}{format_named(name).suffixes[0]}" for name in formats}
 
 
 def preferred_landmarks(paths: Iterable[Path]) -> Path | None:
@@ -93,16 +169,45 @@ def preferred_landmarks(paths: Iterable[Path]) -> Path | None:
     return min(sorted(paths), key=lambda path: FORMATS.index(landmark_format(path)), default=None)
 
 
-def read_centroids(path: str | Path, grid: Grid | None = None) -> Centroids:
-    """Read the centroids of a landmark file, in the frame that the file holds.
+def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
+    """Read a landmark file of any format, in the frame that it holds.
 
     grid : the stored grid of the image; formats that count voxels cannot do without
-    Raises LandmarkError, naming file and line, for whatever is no such file, or for a missing grid.
+    Raises LandmarkError, naming file and place, for whatever is no such file, or for a missing grid.
     """
     path = Path(path)
     known = landmark_format(path)
-    if known.read is None:
+    if not known.reader:
         raise LandmarkError(f"{path}: files of format {known.name} are written, but not read")
     if known.coordinates == "index" and grid is None:
         raise LandmarkError(f"{path}: its points are voxel indices, which mean nothing without their image")
-    return known.read(path, grid)
+    read: Read = _function(known.reader)
+    return read(path, grid)
+
+
+def read_centroids(path: str | Path, grid: Grid | None = None) -> Centroids:
+    """Read only the centroids of a landmark file; arguments and errors as for `read_landmarks`."""
+    return read_landmarks(path, grid).centroids
+
+
+def write_landmarks(path: str | Path, landmarks: Landmarks, image: ImageReference, name: str | None = None) -> None:
+    """Write landmarks in a format; the file appears whole.
+
+    image : the scan they belong to, as far as it is known
+    name : of the format; by default that of the suffix of `path`
+    Raises LandmarkError for a format that is only read, or that needs an image that is not given.
+    """
+    path = Path(path)
+    known = format_named(name) if name else landmark_format(path)
+    if not known.writer:
+        raise LandmarkError(
+            f"{path}: files of format {known.name} are read, but not written; known: {', '.join(WRITTEN)}"
+        )
+    write: Write = _function(known.writer)
+    write(path, landmarks, image)
+
+
+def _function(place: str) -> Callable[..., object]:
+    module, _, name = place.partition(":")
+    function: Callable[..., object] = getattr(import_module(f"vertloc.io.landmarks.{module}"), name)
+    return function

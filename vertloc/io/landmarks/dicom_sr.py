@@ -1,0 +1,216 @@
+"""DICOM structured report, `<scan>.dcm` <-> Landmarks: TID 1500, a 3-D point and a confidence for each vertebra.
+
+Points (SCOORD3D) are LPS mm in the frame of reference of the scan, which the report names as its evidence; vertebrae
+are SNOMED CT codes, and the tracking identifier repeats the name. Needs `pip install vertloc[dicom]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vertloc
+from vertloc.centroids import Centroids
+from vertloc.errors import LandmarkError
+from vertloc.geometry import Grid
+from vertloc.io.atomic import temporary_beside
+from vertloc.io.landmarks.json_files import coordinate
+from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
+from vertloc.vertebrae import VERTEBRAE
+
+SNOMED: dict[str, str] = dict(
+    zip(
+        VERTEBRAE,
+        (
+            *("14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001"),
+            *("64864005", "53733008", "1626008", "73071006", "56401006", "45296009", "62487009"),
+            *("11068009", "82687006", "7610001", "12989004", "23215003"),
+            *("66794005", "14293000", "36470004", "11994002", "49668003"),
+            *("65985001", ""),
+        ),
+        strict=True,
+    )
+)
+"""SNOMED CT codes of the vertebrae; S2, T13 and L6 have a code of our own."""
+
+_SR_CLASSES = (b"1.2.840.10008.5.1.4.1.1.88.",)
+_OWN_SCHEME = "99VERTLOC"
+_REGION_NAMES = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
+_FRAME_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+_LARGEST_FILES = 20_000
+
+
+def is_dicom_sr(beginning: bytes) -> bool:
+    """Tell structured reports from DICOM images by the class in the file's header."""
+    return beginning[128:132] == b"DICM" and any(name in beginning for name in _SR_CLASSES)
+
+
+def write_dicom_sr(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
+    """Write a report on the DICOM series of the image. Raises LandmarkError for images that are no DICOM."""
+    highdicom, codes = _highdicom(path)
+    world = in_world(landmarks, image, str(path))
+    series = _series(path, image)
+    report = highdicom.sr.MeasurementReport(
+        observation_context=_observer(highdicom),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        imaging_measurements=[
+            _measurement(highdicom, codes, label, place, landmarks, series[0].FrameOfReferenceUID)
+            for label, place in world
+        ],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    digest = hashlib.sha256(repr([series[0].SeriesInstanceUID, *map(str, world)]).encode()).hexdigest()
+    document = highdicom.sr.Comprehensive3DSR(
+        evidence=series,
+        content=report,
+        series_instance_uid=_uid(digest, "series"),
+        series_number=900,
+        sop_instance_uid=_uid(digest, "instance"),
+        instance_number=1,
+        manufacturer="vertloc",
+        series_description=f"Vertebrae, vertloc {vertloc.__version__}",
+        is_complete=True,
+        is_verified=False,
+    )
+    with temporary_beside(path) as temporary:
+        document.save_as(temporary, enforce_file_format=True)
+
+
+def read_dicom_sr(path: Path, _: Grid | None = None) -> Landmarks:
+    """Read the 3-D points of vertebrae, world frame, of our reports and of others in the same template."""
+    pydicom = _pydicom(path)
+    try:
+        dataset = pydicom.dcmread(path)
+    except (OSError, pydicom.errors.InvalidDicomError, ValueError, EOFError, KeyError) as error:
+        raise LandmarkError(f"{path}: cannot be read as DICOM: {error}") from None
+    if dataset.get("Modality") != "SR":
+        raise LandmarkError(f"{path}: expected a structured report, got {dataset.get('Modality') or 'no modality'}")
+    points: dict[str, tuple[float, float, float]] = {}
+    confidence: dict[str, float] = {}
+    for group in _groups(dataset):
+        name, place, sure = _vertebra(str(path), group)
+        if name is None or place is None:
+            continue
+        if name in points:
+            raise LandmarkError(f"{path}: expected each vertebra once, got {name} again")
+        points[name] = place
+        if sure is not None:
+            confidence[name] = sure
+    return Landmarks(Centroids.from_points(points, "world"), confidence)
+
+
+def _measurement(
+    highdicom: Any, codes: Any, label: str, place: Any, landmarks: Landmarks, frame_of_reference: str
+) -> Any:
+    sr = highdicom.sr
+    confidence = []
+    if label in landmarks.confidence:
+        name = sr.CodedConcept("confidence", _OWN_SCHEME, "Probability of name and place")
+        confidence = [sr.Measurement(name, float(landmarks.confidence[label]), codes.UCUM.NoUnits)]
+    point = np.asarray(place, dtype=np.float64).reshape(1, 3)
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=_uid(f"{label}{frame_of_reference}{point.tolist()}", "point"), identifier=label
+        ),
+        referenced_region=sr.ImageRegion3D("POINT", point, frame_of_reference),
+        finding_type=codes.SCT.AnatomicalStructure,
+        finding_sites=[sr.FindingSite(_site(sr, label))],
+        measurements=confidence or None,
+    )
+
+
+def _site(sr: Any, label: str) -> Any:
+    if SNOMED.get(label):
+        region, number = _REGION_NAMES[label[0]], label[1:]
+        return sr.CodedConcept(SNOMED[label], "SCT", f"{label} vertebra ({region} {number})")
+    return sr.CodedConcept(f"vertebra-{label}", _OWN_SCHEME, f"{label} vertebra")
+
+
+def _observer(highdicom: Any) -> Any:
+    sr = highdicom.sr
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=_uid(vertloc.__version__, "device"), name="vertloc", model_name="vertloc", serial_number=vertloc.__version__
+    )
+    context = sr.ObserverContext(observer_type=highdicom.sr.codes.DCM.Device, observer_identifying_attributes=device)
+    return sr.ObservationContext(observer_device_context=context)
+
+
+def _series(path: Path, image: ImageReference) -> list[Any]:
+    """Read the headers of the series that the image was read from."""
+    pydicom = _pydicom(path)
+    if image.path is None:
+        raise LandmarkError(f"{path}: a DICOM report refers to the DICOM files of its scan, and no scan is given")
+    files = sorted(p for p in image.path.iterdir() if p.is_file()) if image.path.is_dir() else [image.path]
+    by_series: dict[str, list[Any]] = {}
+    for file in files[:_LARGEST_FILES]:
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+        except (OSError, pydicom.errors.InvalidDicomError, ValueError, EOFError, KeyError):
+            continue
+        if header.get("Modality") == "CT" and all(header.get(tag) for tag in _FRAME_TAGS):
+            by_series.setdefault(header.SeriesInstanceUID, []).append(header)
+    if not by_series:
+        raise LandmarkError(f"{path}: a DICOM report needs a scan that is DICOM; {image.path} is none")
+    return max(by_series.values(), key=len)
+
+
+def _groups(dataset: Any) -> list[Any]:
+    """List the measurement groups: containers that hold a tracking identifier or a finding site."""
+    found, left = [], [(dataset, 0)]
+    while left:
+        item, depth = left.pop()
+        children = list(item.get("ContentSequence") or ())
+        if any(_meaning(child) in ("Tracking Identifier", "Finding Site") for child in children):
+            found.append(item)
+        elif depth < 20:
+            left += [(child, depth + 1) for child in reversed(children)]
+    return found
+
+
+def _vertebra(where: str, group: Any) -> tuple[str | None, tuple[float, float, float] | None, float | None]:
+    name, place, confidence = None, None, None
+    codes = {code: label for label, code in SNOMED.items() if code}
+    for child in group.ContentSequence:
+        kind, meaning = child.get("ValueType"), _meaning(child)
+        if meaning == "Tracking Identifier" and name is None:
+            name = vertebra_name(str(child.get("TextValue", "")))
+        elif meaning == "Finding Site" and child.get("ConceptCodeSequence"):
+            name = codes.get(child.ConceptCodeSequence[0].get("CodeValue"), name)
+        elif kind == "SCOORD3D" and child.get("GraphicType") == "POINT" and len(child.get("GraphicData") or ()) == 3:
+            x, y, z = (coordinate(where, float(v)) for v in child.GraphicData)
+            place = (x, y, z)
+        elif kind == "NUM" and meaning.startswith("Probability") and child.get("MeasuredValueSequence"):
+            confidence = float(child.MeasuredValueSequence[0].NumericValue)
+    return name, place, confidence
+
+
+def _meaning(item: Any) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].get("CodeMeaning", "")) if names else ""
+
+
+def _uid(text: str, kind: str) -> str:
+    """Return a UID below the root for UUIDs: the same landmarks of the same series give the same report."""
+    return f"2.25.{int(hashlib.sha256(f'{kind}:{text}'.encode()).hexdigest()[:31], 16)}"
+
+
+def _pydicom(path: Path) -> Any:
+    try:
+        import pydicom
+        import pydicom.errors
+    except ImportError:
+        raise LandmarkError(f"{path}: DICOM reports need 'pip install vertloc[dicom]'") from None
+    return pydicom
+
+
+def _highdicom(path: Path) -> tuple[Any, Any]:
+    try:
+        import highdicom
+        import highdicom.sr
+        from pydicom.sr.codedict import codes
+    except ImportError:
+        raise LandmarkError(f"{path}: DICOM reports need 'pip install vertloc[dicom]'") from None
+    return highdicom, codes

@@ -54,7 +54,7 @@ def write_dicom_sr(path: Path, landmarks: Landmarks, image: ImageReference) -> N
     world = in_world(landmarks, image, str(path))
     series = _series(path, image)
     report = highdicom.sr.MeasurementReport(
-        observation_context=_observer(highdicom),
+        observation_context=_observer(highdicom, codes),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         imaging_measurements=[
             _measurement(highdicom, codes, label, place, landmarks, series[0].FrameOfReferenceUID)
@@ -129,12 +129,12 @@ def _site(sr: Any, label: str) -> Any:
     return sr.CodedConcept(f"vertebra-{label}", _OWN_SCHEME, f"{label} vertebra")
 
 
-def _observer(highdicom: Any) -> Any:
+def _observer(highdicom: Any, codes: Any) -> Any:
     sr = highdicom.sr
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=_uid(vertloc.__version__, "device"), name="vertloc", model_name="vertloc", serial_number=vertloc.__version__
     )
-    context = sr.ObserverContext(observer_type=highdicom.sr.codes.DCM.Device, observer_identifying_attributes=device)
+    context = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     return sr.ObservationContext(observer_device_context=context)
 
 

@@ -23,11 +23,8 @@ def make_scan(labels=VERTEBRAE[12:21], spacing=3.0):
     """A scan whose voxels all differ, so that a voxel tells where in the scan it lies."""
     voxels = (np.arange(np.prod(SHAPE)) - 20_000).astype(np.int16).reshape(SHAPE)
     grid = Grid(SHAPE, (spacing,) * 3, (100.0, -50.0, 20.0))
-    n = len(labels)
-    index = np.stack(
-        [np.linspace(90, 8, max(n, 2))[:n], np.linspace(8, 12, max(n, 2))[:n], np.linspace(7, 14, max(n, 2))[:n]],
-        axis=1,
-    )
+    i = np.arange(len(labels))
+    index = np.stack([90 - 10.25 * i, 8 + 0.5 * i, 7 + 0.875 * i], axis=1)
     centroids = Centroids(tuple(labels), grid.to_world(index), "world")
     return TrainingScan(IsotropicVolume(voxels, grid), centroids, "p", "s")
 
@@ -143,7 +140,7 @@ def test_samples_scatter_around_their_centroid():
 def test_samples_of_a_centroid_outside_the_scan_are_left_out():
     scan = make_scan()
     points = scan.centroids.points_mm.copy()
-    points[0, 2] += 300
+    points[0, 2] = scan.volume.grid.to_world([SHAPE[0] + 0.5, 0, 0])[0, 2]
     outside = replace(scan, centroids=Centroids(scan.centroids.labels, points, "world"))
     for view in views_of(outside):
         assert 13 not in view.classes

@@ -82,7 +82,7 @@ def test_a_training_scan_in_memory_is_checked_as_well():
     volume = IsotropicVolume(np.zeros(grid.shape, np.int16), grid)
     local = Centroids.from_points({"T1": (80, 80, 100), "T2": (80, 80, 78)})
     TrainingScan(volume, local.to_world(grid), "p", "s")
-    with pytest.raises(ValueError, match="s: centroids for training must be in the world frame, got local"):
+    with pytest.raises(ValueError, match="s: centroids must be in the world frame, got local"):
         TrainingScan(volume, local, "p", "s")
     with pytest.raises(ValueError, match="s: its annotation does not fit the volume: 2 of its 2 points"):
         TrainingScan(volume, Centroids(local.labels, local.points_mm, "world"), "p", "s")

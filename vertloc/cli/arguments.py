@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import vertloc
+from vertloc.cli.landmark_arguments import add_landmark_commands
 from vertloc.cli.shared_arguments import (
     EXIT_CODES,
     Commands,
@@ -53,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_plot(commands)
     _add_phantom(commands)
     _add_info(commands)
+    add_landmark_commands(partial(add_command, commands))
     return parser
 
 

@@ -23,7 +23,14 @@ from vertloc.cohorts.naming import base_name, names_of, scan_among
 from vertloc.cohorts.walking import files_below
 from vertloc.errors import CohortError
 from vertloc.io.images import is_image_path, scan_name
-from vertloc.io.landmarks.registry import is_landmark_file, is_landmark_path, landmark_scan_name, preferred_landmarks
+from vertloc.io.landmarks.registry import (
+    MASK_FOLDER,
+    is_landmark_file,
+    is_landmark_path,
+    is_mask_folder,
+    landmark_scan_name,
+    preferred_landmarks,
+)
 
 _PATIENT = re.compile(r"patient[-_ ]?\d+|sub-[0-9a-z]+", re.IGNORECASE)
 _SUBJECT_IN_NAME = re.compile(r"(sub-[0-9a-z]+)_", re.IGNORECASE)
@@ -105,6 +112,8 @@ def _annotations(images: Iterable[Path], landmarks: Iterable[Path]) -> dict[Path
         for place in _places(image):
             for path in by_place.get(place, ()):
                 belonging.setdefault(path, image)
+        for path in _unnamed_masks(image):
+            belonging.setdefault(path, image)
     return belonging
 
 
@@ -114,6 +123,17 @@ def _places(image: Path) -> list[tuple[Path, str]]:
     bare = _CHANNEL.sub("", name.removesuffix("_ct"))
     folders = [image.parent, *(_beside_in(image.parent, *pair) for pair in _PARALLEL_FOLDERS)]
     return list(dict.fromkeys((folder, n) for folder in folders if folder for n in (name, bare)))
+
+
+def _unnamed_masks(image: Path) -> list[Path]:
+    """List masks that only their folder tells from an image."""
+    masks = (
+        [image.parent / MASK_FOLDER] if scan_name(image) == "ct" and is_mask_folder(image.parent / MASK_FOLDER) else []
+    )
+    case = _CHANNEL.sub("", scan_name(image))
+    folders = (_beside_in(image.parent, *pair) for pair in _PARALLEL_FOLDERS)
+    named = (folder / f"{case}{suffix}" for folder in folders if folder is not None for suffix in (".nii.gz", ".nii"))
+    return [*masks, *(path for path in named if path.is_file())]
 
 
 def _beside_in(folder: Path, images: str, labels: str) -> Path | None:

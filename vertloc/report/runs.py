@@ -244,7 +244,7 @@ def _recorded_points(folder: Path, scan: str) -> Any:
 
 def _landmarks(folder: Path, scan: str) -> Path | None:
     """Find the points of a scan, in the format that is preferred among those that can be read."""
-    paths = [folder / f"{scan}{suffix}" for known in FORMATS if known.read for suffix in known.suffixes]
+    paths = [folder / f"{scan}{suffix}" for known in FORMATS if known.reader for suffix in known.suffixes]
     return next((path for path in paths if path.exists()), None)
 
 

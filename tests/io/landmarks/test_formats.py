@@ -79,7 +79,7 @@ def test_local_points_are_the_same_points(name, grid, tmp_path):
 def test_every_format_is_registered_with_functions_that_are_there():
     for entry in FORMATS:
         module = __import__(f"vertloc.io.landmarks.{entry.reader.split(':')[0]}", fromlist=["x"])
-        for place in (entry.reader, entry.writer, entry.recognizer):
+        for place in (entry.reader, entry.formatter, entry.recognizer):
             assert not place or callable(getattr(module, place.split(":")[1]))
 
 

@@ -7,6 +7,7 @@ are SNOMED CT codes, and the tracking identifier repeats the name. Needs `pip in
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import vertloc
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.atomic import temporary_beside
 from vertloc.io.landmarks.json_files import coordinate
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.vertebrae import VERTEBRAE
@@ -48,11 +48,11 @@ def is_dicom_sr(beginning: bytes) -> bool:
     return beginning[128:132] == b"DICM" and any(name in beginning for name in _SR_CLASSES)
 
 
-def write_dicom_sr(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write a report on the DICOM series of the image. Raises LandmarkError for images that are no DICOM."""
-    highdicom, codes = _highdicom(path)
-    world = in_world(landmarks, image, str(path))
-    series = _series(path, image)
+def format_dicom_sr(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a report on the DICOM series of the image. Raises LandmarkError for other images."""
+    highdicom, codes = _highdicom()
+    world = in_world(landmarks, image)
+    series = _series(image)
     report = highdicom.sr.MeasurementReport(
         observation_context=_observer(highdicom, codes),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
@@ -75,13 +75,14 @@ def write_dicom_sr(path: Path, landmarks: Landmarks, image: ImageReference) -> N
         is_complete=True,
         is_verified=False,
     )
-    with temporary_beside(path) as temporary:
-        document.save_as(temporary, enforce_file_format=True)
+    data = io.BytesIO()
+    document.save_as(data, enforce_file_format=True)
+    return data.getvalue()
 
 
 def read_dicom_sr(path: Path, _: Grid | None = None) -> Landmarks:
     """Read the 3-D points of vertebrae, world frame, of our reports and of others in the same template."""
-    pydicom = _pydicom(path)
+    pydicom = _pydicom()
     try:
         dataset = pydicom.dcmread(path)
     except (OSError, pydicom.errors.InvalidDicomError, ValueError, EOFError, KeyError) as error:
@@ -138,11 +139,11 @@ def _observer(highdicom: Any, codes: Any) -> Any:
     return sr.ObservationContext(observer_device_context=context)
 
 
-def _series(path: Path, image: ImageReference) -> list[Any]:
+def _series(image: ImageReference) -> list[Any]:
     """Read the headers of the series that the image was read from."""
-    pydicom = _pydicom(path)
+    pydicom = _pydicom()
     if image.path is None:
-        raise LandmarkError(f"{path}: a DICOM report refers to the DICOM files of its scan, and no scan is given")
+        raise LandmarkError("a DICOM report refers to the DICOM files of its scan, and no scan is given")
     files = sorted(p for p in image.path.iterdir() if p.is_file()) if image.path.is_dir() else [image.path]
     by_series: dict[str, list[Any]] = {}
     for file in files[:_LARGEST_FILES]:
@@ -153,7 +154,7 @@ def _series(path: Path, image: ImageReference) -> list[Any]:
         if header.get("Modality") == "CT" and all(header.get(tag) for tag in _FRAME_TAGS):
             by_series.setdefault(header.SeriesInstanceUID, []).append(header)
     if not by_series:
-        raise LandmarkError(f"{path}: a DICOM report needs a scan that is DICOM; {image.path} is none")
+        raise LandmarkError(f"a DICOM report needs a scan that is DICOM; {image.path} is none")
     return max(by_series.values(), key=len)
 
 
@@ -197,20 +198,20 @@ def _uid(text: str, kind: str) -> str:
     return f"2.25.{int(hashlib.sha256(f'{kind}:{text}'.encode()).hexdigest()[:31], 16)}"
 
 
-def _pydicom(path: Path) -> Any:
+def _pydicom() -> Any:
     try:
         import pydicom
         import pydicom.errors
     except ImportError:
-        raise LandmarkError(f"{path}: DICOM reports need 'pip install vertloc[dicom]'") from None
+        raise LandmarkError("DICOM reports need 'pip install vertloc[dicom]'") from None
     return pydicom
 
 
-def _highdicom(path: Path) -> tuple[Any, Any]:
+def _highdicom() -> tuple[Any, Any]:
     try:
         import highdicom
         import highdicom.sr
         from pydicom.sr.codedict import codes
     except ImportError:
-        raise LandmarkError(f"{path}: DICOM reports need 'pip install vertloc[dicom]'") from None
+        raise LandmarkError("DICOM reports need 'pip install vertloc[dicom]'") from None
     return highdicom, codes

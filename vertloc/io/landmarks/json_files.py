@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vertloc.errors import LandmarkError
-from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.landmarks.landmarks import FARTHEST_MM
 from vertloc.io.small_files import read_small_text
 
@@ -24,10 +23,10 @@ def read_json(path: Path) -> Any:
         raise LandmarkError(f"{path}: not valid JSON: {error or 'nested too deeply'}") from None
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write plain values as UTF-8 JSON; the file appears whole."""
+def format_json(value: object) -> bytes:
+    """Return plain values as UTF-8 JSON."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_bytes_atomically(path, text.encode("utf-8", errors="backslashreplace"))
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def member(where: str, value: object, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:

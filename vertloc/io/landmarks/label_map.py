@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid, Points
-from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_image
 from vertloc.io.landmarks.json_files import point
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, grid_of
@@ -34,9 +33,9 @@ _HEIGHT_SHARE = 0.75  # of a body's diameter
 _ROOM_SHARE = 0.42  # of the way to the next centre
 
 
-def write_label_map(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write the map and, beside it, `<scan>_labels.txt` for ITK-SNAP. Raises LandmarkError without the image's grid."""
-    grid = grid_of(image, str(path))
+def format_label_map(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a packed NIfTI file. Raises LandmarkError without the image's grid."""
+    grid = grid_of(image)
     world = landmarks.centroids.to_world(grid)
     voxels = paint_bodies(world, grid)
     record = {
@@ -44,10 +43,16 @@ def write_label_map(path: Path, landmarks: Landmarks, image: ImageReference) -> 
         "voxels_crc32": zlib.crc32(voxels.tobytes()),
         "world_mm": {label: [float(v) for v in place] for label, place in world},
     }
-    data = label_nifti(voxels, grid, json.dumps(record))
-    write_bytes_atomically(path, gzip.compress(data, 6, mtime=0) if path.name.lower().endswith(".gz") else data)
-    stem = path.name.lower().rpartition(".nii")[0]
-    write_bytes_atomically(path.with_name(f"{path.name[: len(stem)]}.txt"), snap_labels(world.labels).encode("ascii"))
+    return gzip.compress(label_nifti(voxels, grid, json.dumps(record)), 6, mtime=0)
+
+
+def format_snap_labels(landmarks: Landmarks, _: ImageReference) -> bytes:
+    """Return the bytes of an ITK-SNAP label file: number, colour, visibility and name of each label."""
+    lines = ['    0     0    0    0        0  0  0    "Clear Label"']
+    for i, label in enumerate(landmarks.centroids.labels):
+        red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb((0.61 * i) % 1.0, 0.75, 1.0))
+        lines.append(f'{VERSE_NUMBER[label]:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{label}"')
+    return ("\n".join(lines) + "\n").encode("ascii")
 
 
 def read_label_map(path: Path, _: Grid | None = None) -> Landmarks:
@@ -96,15 +101,6 @@ def paint_bodies(world: Centroids, grid: Grid) -> Voxels:
         voxels[box][here] = VERSE_NUMBER[label]
         nearest[box][here] = square[here]
     return voxels
-
-
-def snap_labels(labels: tuple[str, ...]) -> str:
-    """Return the text of an ITK-SNAP label description file: number, colour, visibility and name of each label."""
-    lines = ['    0     0    0    0        0  0  0    "Clear Label"']
-    for i, label in enumerate(labels):
-        red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb((0.61 * i) % 1.0, 0.75, 1.0))
-        lines.append(f'{VERSE_NUMBER[label]:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{label}"')
-    return "\n".join(lines) + "\n"
 
 
 def _direction(points_mm: Points, i: int) -> tuple[Points, float]:

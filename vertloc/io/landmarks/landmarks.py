@@ -58,17 +58,17 @@ class ImageReference:
     path: Path | None = None
 
 
-def in_world(landmarks: Landmarks, image: ImageReference, what: str) -> Centroids:
-    """Return the centroids in the world frame. Raises LandmarkError for `what` if that takes an image not given."""
+def in_world(landmarks: Landmarks, image: ImageReference) -> Centroids:
+    """Return the centroids in the world frame. Raises LandmarkError if that takes an image not given."""
     if landmarks.centroids.frame == "local" and image.grid is None:
-        raise LandmarkError(f"{what}: points in the local frame have no place in the patient without their image")
+        raise LandmarkError("points in the local frame have no place in the patient without their image")
     return landmarks.centroids if image.grid is None else landmarks.centroids.to_world(image.grid)
 
 
-def grid_of(image: ImageReference, what: str) -> Grid:
-    """Return the grid of the image. Raises LandmarkError for `what` if it is not known."""
+def grid_of(image: ImageReference) -> Grid:
+    """Return the grid of the image. Raises LandmarkError if it is not known."""
     if image.grid is None:
-        raise LandmarkError(f"{what}: this format counts the voxels of the image, and no image is given")
+        raise LandmarkError("this format counts the voxels of the image, and no image is given")
     return image.grid
 
 

@@ -23,6 +23,7 @@ from vertloc.vertebrae import is_vertebra, lml_id
 
 _HEADER = re.compile(r"#\s*([+-]?[0-9]{1,9})(?:\s+(local|world)\b.*)?", re.IGNORECASE)
 _WORLD_MARK = "world LPS mm"
+_EDITED = "edited by a person"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WANTED = "'id name_center x y z'"
 
@@ -49,13 +50,20 @@ def read_lml(path: str | Path) -> Centroids:
 
 
 def read_lml_landmarks(path: Path, _: Grid | None = None) -> Landmarks:
-    """Read a file as `read_lml` does, as Landmarks."""
-    return Landmarks(read_lml(path))
+    """Read a file as `read_lml` does, with the mark of a person's edit in line 1."""
+    centroids = read_lml(path)
+    first = _lines(path)[0][1]
+    return Landmarks(centroids, edited=centroids.labels if _EDITED in first else ())
 
 
-def write_lml_landmarks(path: Path, landmarks: Landmarks, _: ImageReference) -> None:
-    """Write a file as `write_lml` does, in the frame that the centroids have; a world file says so."""
-    write_lml(path, landmarks.centroids, frame=landmarks.centroids.frame)
+def format_lml_landmarks(landmarks: Landmarks, _: ImageReference) -> bytes:
+    """Return the bytes of a file in the frame that the centroids have; line 1 says world, and that a person edited."""
+    data = format_lml(landmarks.centroids, frame=landmarks.centroids.frame)
+    if not landmarks.edited:
+        return data
+    first, line_end, rest = data.partition(b"\r\n")
+    frame = b"" if landmarks.centroids.frame == "world" else b" local"
+    return first + frame + b", " + _EDITED.encode("ascii") + line_end + rest
 
 
 def read_lml_header(path: str | Path) -> int:

@@ -94,8 +94,8 @@ class _Section:
         is_inside = ((index >= 0) & (index < np.array(grid.shape))).all(axis=1)
         values = np.zeros(len(index), np.uint8)
         values[is_inside] = labels[tuple(index[is_inside].T)]
-        values = values.reshape(offsets.shape[:3])
-        self._bone, self._own = values > 0, values == VERSE_NUMBER[name]
+        section = values.reshape(offsets.shape[:3])
+        self._bone, self._own = section > 0, section == VERSE_NUMBER[name]
 
     def canal_front_mm(self) -> float | None:
         """Find the front of the canal, mm behind the mask's centroid; None if too few sections enclose one."""

@@ -12,7 +12,7 @@ from typing import Any
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.landmarks.json_files import member, point, read_json, short, write_json
+from vertloc.io.landmarks.json_files import format_json, member, point, read_json, short
 from vertloc.io.landmarks.landmarks import Alternative, ImageReference, Landmarks
 from vertloc.io.landmarks.poi import is_poi_json, read_poi
 from vertloc.io.landmarks.slicer_markups import read_slicer_markups
@@ -70,9 +70,9 @@ def read_any_json(path: Path, grid: Grid | None = None) -> Landmarks:
     return read_own_json(path)
 
 
-def write_own_json(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write landmarks; a frame that cannot be known without the image is null."""
-    write_json(path, own_json_document(landmarks, image))
+def format_own_json(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a file; a frame that cannot be known without the image is null."""
+    return format_json(own_json_document(landmarks, image))
 
 
 def own_json_document(landmarks: Landmarks, image: ImageReference) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.landmarks.json_files import member, point, read_json, short, write_json
+from vertloc.io.landmarks.json_files import format_json, member, point, read_json, short
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.vertebrae import NAME_OF_VERSE
 
@@ -48,16 +48,16 @@ def read_poi(path: Path, _: Grid | None = None) -> Landmarks:
     return Landmarks(Centroids.from_points(points, "world"))
 
 
-def write_poi(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write the body centres in the "itk" coordinate system."""
-    world = in_world(landmarks, image, str(path))
+def format_poi(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a file with the body centres in the "itk" coordinate system."""
+    world = in_world(landmarks, image)
     head = {
         "coordinate_system": "itk",
         "format": "POI_GLOBAL",
         "level_one_info": "Vertebra_Instance",
         "level_two_info": "Location",
     }
-    write_json(path, [head, {label: {_BODY: [float(v) for v in place]} for label, place in world}])
+    return format_json([head, {label: {_BODY: [float(v) for v in place]} for label, place in world}])
 
 
 def _items(path: Path, part: Any) -> list[tuple[str, Any]]:

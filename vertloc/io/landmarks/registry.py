@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
+from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks
 from vertloc.io.small_files import read_beginning
 
@@ -22,7 +23,7 @@ Coordinates = Literal["local", "world", "index", "voxels"]
 """What files hold: index times spacing, LPS mm of the patient, continuous voxel index, or an image of labels."""
 
 Read = Callable[[Path, Grid | None], Landmarks]
-Write = Callable[[Path, Landmarks, ImageReference], None]
+Format = Callable[[Landmarks, ImageReference], bytes]
 
 
 @dataclass(frozen=True)
@@ -32,34 +33,38 @@ class LandmarkFormat:
     name : as `--format` and `vertloc convert` know it
     suffixes : lower case; the first one is written
     coordinates : of the files where they do not say it themselves; "index" cannot be read without the image's grid
-    reader, writer : `module:function` below `vertloc.io.landmarks`; "" where the format is only written or only read
+    reader, formatter : `module:function` below `vertloc.io.landmarks`; "" where the format is only written or only read
     recognizer : tells by the first KB whether a file is one of landmarks, where the suffix leaves that open
-    companion : suffix of a second file that is written with it
+    companions : (suffix, formatter) of files that are written beside it
     """
 
     name: str
     suffixes: tuple[str, ...]
     coordinates: Coordinates
     reader: str
-    writer: str
+    formatter: str
     recognizer: str = ""
-    companion: str = ""
+    companions: tuple[tuple[str, str], ...] = ()
 
 
 FORMATS: tuple[LandmarkFormat, ...] = (
-    LandmarkFormat("lml", (".lml",), "local", "lml:read_lml_landmarks", "lml:write_lml_landmarks"),
+    LandmarkFormat("lml", (".lml",), "local", "lml:read_lml_landmarks", "lml:format_lml_landmarks"),
     LandmarkFormat(
-        "json", (".json",), "world", "own_json:read_any_json", "own_json:write_own_json", "own_json:is_own_json"
+        "json", (".json",), "world", "own_json:read_any_json", "own_json:format_own_json", "own_json:is_own_json"
     ),
     LandmarkFormat(
-        "mrk.json", (".mrk.json",), "world", "slicer_markups:read_slicer_markups", "slicer_markups:write_slicer_markups"
+        "mrk.json",
+        (".mrk.json",),
+        "world",
+        "slicer_markups:read_slicer_markups",
+        "slicer_markups:format_slicer_markups",
     ),
     LandmarkFormat(
         "csv",
         (".csv",),
         "world",
         "slicer_tables:read_slicer_csv",
-        "slicer_tables:write_slicer_csv",
+        "slicer_tables:format_slicer_csv",
         "slicer_tables:is_slicer_csv",
     ),
     LandmarkFormat("fcsv", (".fcsv",), "world", "slicer_tables:read_fcsv", ""),
@@ -68,19 +73,19 @@ FORMATS: tuple[LandmarkFormat, ...] = (
         ("_ctd.json", "_seg-subreg_ctd.json", "_seg-vb_ctd.json", "_seg-vert_ctd.json"),
         "index",
         "verse:read_verse",
-        "verse:write_verse",
+        "verse:format_verse",
     ),
-    LandmarkFormat("poi", ("_poi.json",), "world", "poi:read_poi", "poi:write_poi"),
+    LandmarkFormat("poi", ("_poi.json",), "world", "poi:read_poi", "poi:format_poi"),
     LandmarkFormat(
-        "sr", (".dcm",), "world", "dicom_sr:read_dicom_sr", "dicom_sr:write_dicom_sr", "dicom_sr:is_dicom_sr"
+        "sr", (".dcm",), "world", "dicom_sr:read_dicom_sr", "dicom_sr:format_dicom_sr", "dicom_sr:is_dicom_sr"
     ),
     LandmarkFormat(
         "labels",
-        ("_labels.nii.gz", "_labels.nii"),
+        ("_labels.nii.gz",),
         "voxels",
         "label_map:read_label_map",
-        "label_map:write_label_map",
-        companion="_labels.txt",
+        "label_map:format_label_map",
+        companions=(("_labels.txt", "label_map:format_snap_labels"),),
     ),
     LandmarkFormat(
         "masks",
@@ -92,7 +97,7 @@ FORMATS: tuple[LandmarkFormat, ...] = (
 )
 """In order of preference, where a scan has several."""
 
-WRITTEN: tuple[str, ...] = tuple(entry.name for entry in FORMATS if entry.writer)
+WRITTEN: tuple[str, ...] = tuple(entry.name for entry in FORMATS if entry.formatter)
 """Names of the formats that can be written."""
 
 MASK_FOLDER = "segmentations"
@@ -125,7 +130,7 @@ def is_landmark_file(path: Path) -> bool:
     if match is None or not match[0].recognizer:
         return match is not None
     try:
-        recognizes: Callable[[bytes], bool] = _function(match[0].recognizer)
+        recognizes = cast(Callable[[bytes], bool], _function(match[0].recognizer))
         return recognizes(read_beginning(path, LandmarkError))
     except LandmarkError:
         return False
@@ -159,9 +164,10 @@ def format_named(name: str) -> LandmarkFormat:
     return found
 
 
-def result_files(folder: Path, scan: str, formats: Iterable[str]) -> dict[str, Path]:
-    """Return where the results of a scan lie, by format: `<folder>/<scan><suffix>`."""
-    return {name: folder / f"{scan}{format_named(name).suffixes[0]}" for name in formats}
+def written_suffixes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what follows the scan's name in the files that these formats write."""
+    formats = [format_named(name) for name in names]
+    return tuple(suffix for entry in formats for suffix in (entry.suffixes[0], *(s for s, _ in entry.companions)))
 
 
 def preferred_landmarks(paths: Iterable[Path]) -> Path | None:
@@ -181,8 +187,7 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
         raise LandmarkError(f"{path}: files of format {known.name} are written, but not read")
     if known.coordinates == "index" and grid is None:
         raise LandmarkError(f"{path}: its points are voxel indices, which mean nothing without their image")
-    read: Read = _function(known.reader)
-    return read(path, grid)
+    return cast(Read, _function(known.reader))(path, grid)
 
 
 def read_centroids(path: str | Path, grid: Grid | None = None) -> Centroids:
@@ -190,24 +195,35 @@ def read_centroids(path: str | Path, grid: Grid | None = None) -> Centroids:
     return read_landmarks(path, grid).centroids
 
 
-def write_landmarks(path: str | Path, landmarks: Landmarks, image: ImageReference, name: str | None = None) -> None:
-    """Write landmarks in a format; the file appears whole.
+def format_landmarks(name: str, landmarks: Landmarks, image: ImageReference) -> dict[str, bytes]:
+    """Return the files of a scan in a format: bytes by the suffix that follows the scan's name.
 
     image : the scan they belong to, as far as it is known
-    name : of the format; by default that of the suffix of `path`
     Raises LandmarkError for a format that is only read, or that needs an image that is not given.
+    """
+    known = format_named(name)
+    if not known.formatter:
+        raise LandmarkError(f"files of format {known.name} are read, but not written; known are {', '.join(WRITTEN)}")
+    parts = ((known.suffixes[0], known.formatter), *known.companions)
+    return {suffix: cast(Format, _function(place))(landmarks, image) for suffix, place in parts}
+
+
+def write_landmarks(path: str | Path, landmarks: Landmarks, image: ImageReference, name: str | None = None) -> None:
+    """Write landmarks in a format; every file appears whole. Errors as for `format_landmarks`, with the path.
+
+    name : of the format; by default that of the suffix of `path`
     """
     path = Path(path)
     known = format_named(name) if name else landmark_format(path)
-    if not known.writer:
-        raise LandmarkError(
-            f"{path}: files of format {known.name} are read, but not written; known: {', '.join(WRITTEN)}"
-        )
-    write: Write = _function(known.writer)
-    write(path, landmarks, image)
+    try:
+        files = format_landmarks(known.name, landmarks, image)
+    except LandmarkError as error:
+        raise LandmarkError(f"{path}: {error}") from None
+    scan = landmark_scan_name(path)
+    for suffix, data in files.items():
+        write_bytes_atomically(path if suffix == known.suffixes[0] else path.with_name(f"{scan}{suffix}"), data)
 
 
-def _function(place: str) -> Callable[..., object]:
+def _function(place: str) -> object:
     module, _, name = place.partition(":")
-    function: Callable[..., object] = getattr(import_module(f"vertloc.io.landmarks.{module}"), name)
-    return function
+    return getattr(import_module(f"vertloc.io.landmarks.{module}"), name)

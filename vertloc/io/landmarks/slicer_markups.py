@@ -13,7 +13,7 @@ from typing import Any
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.landmarks.json_files import member, point, read_json, short, write_json
+from vertloc.io.landmarks.json_files import format_json, member, point, read_json, short
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,13 @@ def read_slicer_markups(path: Path, _: Grid | None = None) -> Landmarks:
     return Landmarks(Centroids.from_points(points, "world"))
 
 
-def write_slicer_markups(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write the points as a list and, from two of them on, as a curve."""
-    world = in_world(landmarks, image, str(path))
+def format_slicer_markups(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a file with the points as a list and, from two of them on, as a curve."""
+    world = in_world(landmarks, image)
     markups = [_markup("Fiducial", "vertebrae", world, landmarks)]
     if len(world) > 1:
         markups.append(_markup("Curve", "spine", world, landmarks))
-    write_json(path, {"@schema": SCHEMA, "markups": markups})
+    return format_json({"@schema": SCHEMA, "markups": markups})
 
 
 def _points(where: str, markup: dict[str, Any]) -> list[tuple[str, tuple[float, float, float]]]:

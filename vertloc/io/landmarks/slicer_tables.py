@@ -17,7 +17,6 @@ from pathlib import Path
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.landmarks.landmarks import FARTHEST_MM, ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.io.landmarks.slicer_markups import description
 from vertloc.io.small_files import read_small_text
@@ -57,9 +56,9 @@ def read_slicer_csv(path: Path, _: Grid | None = None) -> Landmarks:
     return Landmarks(Centroids.from_points(points, "world"), _confidences(path, kept, columns))
 
 
-def write_slicer_csv(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write a table that Slicer loads; local coordinates stay empty without the image."""
-    world = in_world(landmarks, image, str(path))
+def format_slicer_csv(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a table that Slicer loads; local coordinates stay empty without the image."""
+    world = in_world(landmarks, image)
     local = None if image.grid is None else world.to_local(image.grid)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -69,7 +68,7 @@ def write_slicer_csv(path: Path, landmarks: Landmarks, image: ImageReference) ->
         own = ["", "", ""] if local is None else [_number(v) for v in local[label]]
         row = (label, *map(_number, place), 1, 1, 1, 0, description(label, landmarks), confidence, *own)
         writer.writerow(row)
-    write_bytes_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def read_fcsv(path: Path, _grid: Grid | None = None) -> Landmarks:

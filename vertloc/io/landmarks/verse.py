@@ -19,7 +19,7 @@ from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError, VertlocError
 from vertloc.geometry import Grid
 from vertloc.io.images import read_image
-from vertloc.io.landmarks.json_files import coordinate, member, read_json, short, write_json
+from vertloc.io.landmarks.json_files import coordinate, format_json, member, read_json, short
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, grid_of
 from vertloc.vertebrae import NAME_OF_VERSE, VERSE_NUMBER
 
@@ -71,15 +71,15 @@ def read_verse(path: Path, grid: Grid | None = None) -> Landmarks:
     return Landmarks(Centroids.from_points({name: place * spacing for name, place in index.items()}, "local"))
 
 
-def write_verse(path: Path, landmarks: Landmarks, image: ImageReference) -> None:
-    """Write the centroids; S1 and S2 with the numbers of TPTBox, 26 and 29."""
-    grid = grid_of(image, str(path))
+def format_verse(landmarks: Landmarks, image: ImageReference) -> bytes:
+    """Return the bytes of a file; S1 and S2 have the numbers of TPTBox, 26 and 29."""
+    grid = grid_of(image)
     local = landmarks.centroids.to_local(grid)
     index = local.points_mm / np.array(grid.spacing_mm)
     entries: list[dict[str, Any]] = [{"direction": list(axis_codes(grid))}]
     for label, (x, y, z) in zip(local.labels, index, strict=True):
         entries.append({"label": VERSE_NUMBER[label], "X": round(x, 5), "Y": round(y, 5), "Z": round(z, 5)})
-    write_json(path, entries)
+    return format_json(entries)
 
 
 def _direction(path: Path, entry: dict[str, Any]) -> list[str]:

@@ -73,7 +73,8 @@ def body_centres(labels: Labels, grid: Grid) -> Centroids:
     for name in names:
         # What is cut by the border, or has an open arch, encloses no canal: the nearest neighbour's is about as far.
         nearest = min(fronts, key=lambda other: abs(anatomical_order(other) - anatomical_order(name)))
-        centre = sections[name].body_centre(fronts.get(name, fronts[nearest]))
+        # C1 has no body: annotators mark the middle of its ring, where its mask's centroid is.
+        centre = places[name] if name == "C1" else sections[name].body_centre(fronts.get(name, fronts[nearest]))
         if centre is None:
             logger.warning("%s: its mask has nothing in front of the spinal canal and is left out", name)
         else:

@@ -1,0 +1,62 @@
+"""What was found in a scan -> its landmark files, in the formats that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vertloc.batch.records import Record
+from vertloc.centroids import Frame
+from vertloc.io.landmarks.landmarks import Alternative, ImageReference, Landmarks
+from vertloc.io.landmarks.registry import format_landmarks, written_suffixes
+
+
+def landmark_files(
+    record: Record,
+    image: ImageReference,
+    formats: Sequence[str],
+    frame: Frame,
+    shift_probability: Mapping[int, float] | None = None,
+) -> dict[str, bytes]:
+    """Make the landmark files of a scan, by name below the folder of the results.
+
+    record : of the finished scan, with its points, confidences and warnings
+    frame : of the points in an `.lml` file; the other formats say theirs, or have both
+    shift_probability : how probable the chain would be with all names so many levels further down
+    Raises LandmarkError for a format that this scan cannot have: a DICOM report of what is no DICOM.
+    """
+    landmarks = Landmarks(
+        record.centroids(),
+        confidence=record.confidence,
+        alternatives=_alternatives(shift_probability or {}),
+        warnings=record.warnings,
+        provenance=_provenance(record),
+    )
+    files = {}
+    for name in formats:
+        shown = landmarks
+        if name == "lml" and frame == "local" and image.grid is not None:
+            shown = Landmarks(landmarks.centroids.to_local(image.grid))
+        files.update({f"{record.scan}{suffix}": data for suffix, data in format_landmarks(name, shown, image).items()})
+    return files
+
+
+def landmark_file_names(scan: str, formats: Iterable[str]) -> list[str]:
+    """Return the names of the files that `landmark_files` makes."""
+    return [f"{scan}{suffix}" for suffix in written_suffixes(formats)]
+
+
+def _alternatives(shift_probability: Mapping[int, float]) -> tuple[Alternative, ...]:
+    others = [Alternative(int(shift), float(p)) for shift, p in shift_probability.items() if shift != 0 and p > 0]
+    return tuple(sorted(others, key=lambda other: (-other.probability, other.shift)))
+
+
+def _provenance(record: Record) -> dict[str, Any]:
+    origin = record.origin
+    made_of = {} if origin is None else {"model_sha256": origin.model, "settings_sha256": origin.settings}
+    return {
+        "program": "vertloc",
+        "versions": dict(record.versions),
+        **made_of,
+        "image": record.image.rpartition("/")[2],
+    }

@@ -23,6 +23,7 @@ FLOORS = {
     "annotation_check": 3,
     "io": 3,
     "stages": 4,
+    "converting": 4,
     "relabelling": 4,
     "cohorts": 4,
     "phantom": 4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from vertloc.cli.printing import show
-from vertloc.io.landmarks.converting import convert_landmarks
+from vertloc.converting import convert_landmarks
 
 
 def run(args: Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from vertloc.cli.printing import show
-from vertloc.io.landmarks.converting import image_reference
+from vertloc.converting import image_reference
 from vertloc.relabelling import relabel_file
 
 

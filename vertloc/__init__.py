@@ -3,7 +3,9 @@
 The library calls, each documented where it is defined:
 
     read_image, write_image             doors to images; a Volume has its voxels and its Grid
-    read_lml, write_lml                 doors to landmarks
+    read_lml, write_lml                 doors to `.lml` landmarks
+    read_landmarks, write_landmarks     doors to landmarks of any format; Landmarks know their confidences
+    convert_landmarks, relabel          from one format to another; a chain put right by one level
     load_cohort                         annotated scans of a data folder, by fold file
     train, load_model, localize         learn a model; find the vertebrae of a scan
     predict_cases, run_study            many scans; cross-validation
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vertloc.centroids import Centroids
     from vertloc.cohorts.loading import load_cohort
     from vertloc.config import Config, read_config
+    from vertloc.converting import convert_landmarks
     from vertloc.errors import (
         CohortError,
         ConfigError,
@@ -38,9 +41,12 @@ if TYPE_CHECKING:
     from vertloc.evaluation.scores import evaluate
     from vertloc.geometry import Grid
     from vertloc.io.images import read_image, write_image
+    from vertloc.io.landmarks.landmarks import ImageReference, Landmarks
     from vertloc.io.landmarks.lml import read_lml, write_lml
+    from vertloc.io.landmarks.registry import read_landmarks, write_landmarks
     from vertloc.localization import Localization, localize
     from vertloc.model import Model, load_model, save_model
+    from vertloc.relabelling import relabel
     from vertloc.study import StudyOptions, run_study
     from vertloc.training import train
     from vertloc.volume import Volume
@@ -55,7 +61,9 @@ _HOMES = {
     "EvaluationError": "vertloc.errors",
     "Grid": "vertloc.geometry",
     "ImageError": "vertloc.errors",
+    "ImageReference": "vertloc.io.landmarks.landmarks",
     "LandmarkError": "vertloc.errors",
+    "Landmarks": "vertloc.io.landmarks.landmarks",
     "LmlError": "vertloc.errors",
     "Localization": "vertloc.localization",
     "Model": "vertloc.model",
@@ -66,6 +74,7 @@ _HOMES = {
     "TrainingError": "vertloc.errors",
     "VertlocError": "vertloc.errors",
     "Volume": "vertloc.volume",
+    "convert_landmarks": "vertloc.converting",
     "evaluate": "vertloc.evaluation.scores",
     "load_cohort": "vertloc.cohorts.loading",
     "load_model": "vertloc.model",
@@ -73,11 +82,14 @@ _HOMES = {
     "predict_cases": "vertloc.batch.predicting",
     "read_config": "vertloc.config",
     "read_image": "vertloc.io.images",
+    "read_landmarks": "vertloc.io.landmarks.registry",
     "read_lml": "vertloc.io.landmarks.lml",
+    "relabel": "vertloc.relabelling",
     "run_study": "vertloc.study",
     "save_model": "vertloc.model",
     "train": "vertloc.training",
     "write_image": "vertloc.io.images",
+    "write_landmarks": "vertloc.io.landmarks.registry",
     "write_lml": "vertloc.io.landmarks.lml",
 }
 
@@ -89,7 +101,9 @@ __all__ = [
     "EvaluationError",
     "Grid",
     "ImageError",
+    "ImageReference",
     "LandmarkError",
+    "Landmarks",
     "LmlError",
     "Localization",
     "Model",
@@ -101,6 +115,7 @@ __all__ = [
     "VertlocError",
     "Volume",
     "__version__",
+    "convert_landmarks",
     "evaluate",
     "load_cohort",
     "load_model",
@@ -108,11 +123,14 @@ __all__ = [
     "predict_cases",
     "read_config",
     "read_image",
+    "read_landmarks",
     "read_lml",
+    "relabel",
     "run_study",
     "save_model",
     "train",
     "write_image",
+    "write_landmarks",
     "write_lml",
 ]
 

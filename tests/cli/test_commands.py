@@ -262,7 +262,6 @@ def test_all_bad_scans_give_2(run):
         ("predict --model model.npz --out out --data data --folds bad-fold.txt", "bad-fold.txt:1: scan 99 is not in"),
         ("predict --model model.npz --out file data", "file: expected a folder for the results, but there is a file"),
         ("predict --model model.npz --out file/below data", "file/below: expected a folder for the results"),
-        ("predict --model model.npz --out out same data", "would both write toy05.lml"),
         ("predict --model model.npz --out same/sub same/sub", "toy05.lml: lies beside its image and may be an annot"),
         ("train --data none --out m.npz", "none: expected a data folder, got nothing there"),
         ("train --data empty --out m.npz", "empty: no image found in this folder or below"),

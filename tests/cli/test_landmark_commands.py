@@ -1,5 +1,7 @@
 """`convert`, `relabel` and `folds` as a user runs them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from vertloc.cli.landmark_arguments import FORMAT_NAMES
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.io.landmarks.lml import write_lml
-from vertloc.io.landmarks.registry import WRITTEN, read_centroids
+from vertloc.io.landmarks.registry import WRITTEN, read_centroids, read_landmarks
+from vertloc.model import save_model
 from vertloc.volume import Volume
 
 GRID = Grid((60, 50, 40), (1.0, 1.0, 2.0), (-51.3, -33.7, -812.4), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
@@ -86,3 +89,28 @@ def test_folds_split_by_patient(folder, capsys):
     assert all(len({scan[0] for scan in fold}) == 1 for fold in lines)
     assert main(["folds", "--data", "db", "--k", "6", "--out", "more"]) == 2
     assert "5 patients cannot be split into 6 folds" in capsys.readouterr().err
+
+
+def test_predict_writes_every_format_asked_for_and_resume_adds_one(toy_model, toy_scans, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(toy_model, tmp_path / "model.npz")
+    scan = toy_scans[5]
+    for subject in ("s0001", "s0002"):
+        write_image(scan.volume, tmp_path / subject / "ct.nii.gz")
+    command = ["predict", "--model", "model.npz", "--out", "out", "s0001", "s0002", "--quiet"]
+    assert main([*command, "--format", "lml,json"]) == 0
+    assert sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("ct*") if "records" not in p.parts) == [
+        *("s0001/ct.json", "s0001/ct.lml", "s0002/ct.json", "s0002/ct.lml")
+    ]
+    found = read_landmarks(tmp_path / "out/s0001/ct.json")
+    assert set(found.confidence) == set(found.centroids.labels)
+    grid = scan.volume.grid
+    np.testing.assert_allclose(
+        read_centroids(tmp_path / "out/s0001/ct.lml").to_world(grid).points_mm, found.centroids.points_mm, atol=0.01
+    )
+    more = "lml,json,mrk.json,csv,verse,poi,labels"
+    assert main([*command, "--resume", "--format", more]) == 0
+    for suffix in (".mrk.json", ".csv", "_ctd.json", "_poi.json", "_labels.nii.gz"):
+        again = read_centroids(tmp_path / f"out/s0002/ct{suffix}", grid).to_world(grid)
+        np.testing.assert_allclose(again.points_mm, found.centroids.points_mm, atol=0.01)
+    assert main([*command, "--format", "sr"]) == 2

@@ -25,12 +25,13 @@ Status = Literal["done", "empty", "skipped", "failed"]
 class PredictOptions:
     """What is written for each scan, and what is done again.
 
-    frame : of the points in the landmark files
+    frame : of the points in the `.lml` files
     preview : also draw `<scan>.png`
     resume : leave alone what is finished and would come out the same
     cluster : address of a Dask scheduler whose workers do the work, and see the same files; "": this process does
     without_chain : also write `<scan>.lml` into this folder, relative to that of the results: every vertebra's best
         candidate on its own; "": not
+    formats : of the landmark files, by the names of `io.landmarks.registry`
     """
 
     frame: Frame = "local"
@@ -38,6 +39,7 @@ class PredictOptions:
     resume: bool = False
     without_chain: str = ""
     cluster: str = ""
+    formats: tuple[str, ...] = ("lml",)
 
 
 @dataclass(frozen=True)

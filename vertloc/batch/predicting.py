@@ -22,12 +22,14 @@ from vertloc.batch.records import (
     write_record,
     write_results,
 )
+from vertloc.batch.result_files import landmark_file_names, landmark_files
 from vertloc.batch.resuming import Finished, finished
 from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
 from vertloc.geometry import Grid
 from vertloc.io.atomic import remove_stale_temporaries
 from vertloc.io.images import open_image, read_image
+from vertloc.io.landmarks.landmarks import ImageReference
 from vertloc.io.landmarks.lml import format_lml
 from vertloc.io.outputs import make_folder
 from vertloc.localization import Localization, localize_prepared, prepare
@@ -71,7 +73,7 @@ def predict_cases(
 
         check_can_draw()
     if not options.resume:
-        _refuse_to_replace_annotations(cases, out)
+        _refuse_to_replace_annotations(cases, out, options.formats)
     results = []
     sha256 = source.sha256() if source else model_checksum(model)
     job = Job(model, sha256, out.resolve(), options, source.path.resolve() if source else None)
@@ -165,7 +167,7 @@ def _predict_case(case: Case, job: Job, n_jobs: int, ahead: Callable[[], _Ahead]
             if job.options.preview:
                 _draw(record, case, job.out)
             record = replace(record, warnings=tuple(warnings), seconds=round(time.perf_counter() - start, 3))
-            record = write_results(job.out, record, _files(case, known.scan.grid, found, job))
+            record = write_results(job.out, record, _files(case, known.scan.grid, found, record, job))
         except Exception as error:
             # What nobody foresaw is said with its kind.
             logger.error("%s: %s", case.scan, _message(error), exc_info=not isinstance(error, _FORESEEN))
@@ -183,10 +185,10 @@ def _describe(blank: Record, scan: Scan, found: Localization, model: Model) -> R
     return replace(blank, state=state, message=message, confidence=confidence, world_mm=points)
 
 
-def _files(case: Case, grid: Grid, found: Localization, job: Job) -> dict[str, bytes]:
+def _files(case: Case, grid: Grid, found: Localization, record: Record, job: Job) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results."""
-    frame = job.options.frame
-    files = {f"{case.scan}.lml": format_lml(found.local if frame == "local" else found.world, frame=frame)}
+    image = ImageReference(case.scan, grid, case.image_path)
+    files = landmark_files(record, image, job.options.formats, job.options.frame)
     if job.options.without_chain:
         settings = replace(job.model.settings.chain, use_chain=False)
         best = label_chain(found.proposals, job.model.shape, settings).centroids
@@ -228,10 +230,11 @@ def _message(error: Exception) -> str:
     return str(error) if isinstance(error, _FORESEEN) else f"unexpected {type(error).__name__}: {error}"
 
 
-def _refuse_to_replace_annotations(cases: Sequence[Case], out: Path) -> None:
+def _refuse_to_replace_annotations(cases: Sequence[Case], out: Path, formats: Sequence[str]) -> None:
     """Keep landmark files that lie beside their images: they are probably made by hand."""
     beside = [case.scan for case in cases if case.image_path.parent.resolve() == out.resolve()]
-    found = [out / f"{scan}.lml" for scan in beside if (out / f"{scan}.lml").exists()]
+    paths = [out / name for scan in beside for name in landmark_file_names(scan, formats)]
+    found = [path for path in paths if path.exists()]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise OutputError(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import vertloc
-from vertloc.cli.landmark_arguments import add_landmark_commands
+from vertloc.cli.landmark_arguments import FORMAT_HELP, add_landmark_commands, format_names
 from vertloc.cli.shared_arguments import (
     EXIT_CODES,
     Commands,
@@ -118,6 +118,7 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add_data(parser, required=False)
+    parser.add_argument("--format", type=format_names, default=("lml",), metavar="NAME,NAME...", help=FORMAT_HELP)
     parser.add_argument(
         "--frame",
         choices=("local", "world"),

@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
         if args.config is not None:
             model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
-    options = PredictOptions(args.frame, args.preview, args.resume, cluster=args.dask)
+    options = PredictOptions(args.frame, args.preview, args.resume, cluster=args.dask, formats=args.format)
     results: list[CaseResult] = []
     is_stopped = True
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.io.images import ImageFile, ImageInMemory, as_scan
+from vertloc.io.images import ImageInMemory, StoredImage, as_scan
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
@@ -51,7 +51,7 @@ class Localization:
 
 
 def localize(
-    image: str | Path | ImageFile | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
+    image: str | Path | StoredImage | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
 ) -> Localization:
     """Find the vertebrae of a scan.
 

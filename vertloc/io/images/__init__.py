@@ -1,20 +1,23 @@
 """Images: a registry of formats, each a file of its own, behind a door that asks for none of them.
 
-`door` has the calls, `registry` the formats; `metaimage`, `nifti` and `nrrd` turn headers into an `ImageFile`, which
-knows its grid and reads its voxels; `checks` is what every header must pass; `in_memory` takes what
-other libraries hold.
+`door` has the calls, `registry` the formats; `metaimage`, `nifti` and `nrrd` turn headers into an `ImageFile`, `dicom`
+turns folders into a `DicomSeries`: both know their grid and read their voxels. `checks` is what every header must pass;
+`in_memory` takes what other libraries hold.
 """
 
+from vertloc.io.images.dicom import DicomSeries, series_files
 from vertloc.io.images.door import as_scan, as_volume, image_files, open_image, read_grid, read_image, write_image
 from vertloc.io.images.image_file import ImageFile
 from vertloc.io.images.in_memory import ImageInMemory, NibabelImage, volume_from_nibabel, volume_from_sitk
-from vertloc.io.images.registry import IMAGE_SUFFIXES, is_image_path, scan_name
+from vertloc.io.images.registry import IMAGE_SUFFIXES, StoredImage, is_image_path, scan_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "DicomSeries",
     "ImageFile",
     "ImageInMemory",
     "NibabelImage",
+    "StoredImage",
     "as_scan",
     "as_volume",
     "image_files",
@@ -23,6 +26,7 @@ __all__ = [
     "read_grid",
     "read_image",
     "scan_name",
+    "series_files",
     "volume_from_nibabel",
     "volume_from_sitk",
     "write_image",

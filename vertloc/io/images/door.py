@@ -11,32 +11,36 @@ from pathlib import Path
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
+from vertloc.io.images.dicom import DicomSeries, open_dicom
 from vertloc.io.images.image_file import ImageFile, system_errors_as_image_errors
 from vertloc.io.images.in_memory import ImageInMemory, volume_in_memory
-from vertloc.io.images.registry import checked_format, expected_suffixes, format_of, scan_name
+from vertloc.io.images.registry import DICOM, StoredImage, checked_format, expected_suffixes, format_of, scan_name
 from vertloc.volume import Scan, Volume
 
 logger = logging.getLogger(__name__)
 
 
-def open_image(path: str | Path) -> ImageFile:
+def open_image(path: str | Path, series: str | None = None) -> StoredImage:
     """Read and check the header of a scan; its voxels are read later, whole or a few slices at a time.
 
+    path : a file, or a folder or zip of DICOM files; of one DICOM file, its series is meant
+    series : number or UID of the DICOM series to take; None: the largest of CT
     Logs a warning for each oddity that is not refused. Raises ImageError for a file that is missing or damaged, or no
     3-D volume of one real number a voxel on a grid with positive spacing and orthonormal directions.
     """
-    image = _opened(Path(path))
+    image = _opened(Path(path), series)
     for warning in image.warnings:
         logger.warning("%s: %s", image.path, warning)
     return image
 
 
-def read_image(path: str | Path) -> Volume:
-    """Read a CT scan; its name is the file name without suffix.
+def read_image(path: str | Path, series: str | None = None) -> Volume:
+    """Read a CT scan; its name is the file name without suffix, or made of the DICOM series.
 
+    path, series : as for `open_image`
     Raises ImageError as `open_image` does, and for voxels that are truncated, damaged or not finite.
     """
-    image = open_image(path)
+    image = open_image(path, series)
     with system_errors_as_image_errors(image.path):
         return Volume(image.read(), image.grid, image.name, image.warnings)
 
@@ -53,14 +57,14 @@ def as_volume(image: str | Path | ImageInMemory, grid: Grid | None = None, name:
     return volume_in_memory(image, grid, name)
 
 
-def as_scan(image: str | Path | ImageFile | ImageInMemory, grid: Grid | None = None, name: str = "") -> Scan:
+def as_scan(image: str | Path | StoredImage | ImageInMemory, grid: Grid | None = None, name: str = "") -> Scan:
     """Open a path, whose voxels are then read a few slices at a time, or convert an image; see `as_volume`.
 
     What has been opened already is passed through.
     """
     if isinstance(image, str | Path):
         return open_image(image)
-    if isinstance(image, ImageFile):
+    if isinstance(image, ImageFile | DicomSeries):
         return image
     return volume_in_memory(image, grid, name)
 
@@ -94,8 +98,9 @@ def write_image(volume: Volume, path: str | Path) -> None:
     kind.write(volume, path)
 
 
-def _opened(path: Path) -> ImageFile:
+def _opened(path: Path, series: str | None = None) -> StoredImage:
     with system_errors_as_image_errors(path):
-        image = replace(checked_format(path).open(path), name=scan_name(path))
+        kind = checked_format(path)
+        image = open_dicom(path, series) if kind is DICOM else kind.open(path)
         image.check_data()
-    return image
+    return image if image.name else replace(image, name=scan_name(path))

@@ -136,7 +136,7 @@ class ImageFile:
         Neither a nor b falls from one slab to the next; a slab is overwritten by the one after the next. Raises
         ImageError as `read` does, for what has been read so far.
         """
-        return _one_ahead(self._slabs(bounds))
+        return one_ahead(self._slabs(bounds))
 
     def _slabs(self, bounds: Sequence[tuple[int, int]]) -> Iterator[NDArray[Any]]:
         n_slices, n_y, n_x = self.grid.shape
@@ -218,7 +218,7 @@ def check_finite(voxels: NDArray[Any], where: str) -> None:
         raise ImageError(f"{where}: {n_bad} of {voxels.size} voxels are not finite numbers")
 
 
-def _one_ahead(slabs: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+def one_ahead(slabs: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Yield the same arrays, each made on another thread while the one before it is used."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, slabs, None)

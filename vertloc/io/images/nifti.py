@@ -1,4 +1,4 @@
-"""NIfTI-1 (`.nii`, `.nii.gz`): header -> ImageFile; the file's world mm are RAS, the grid's LPS.
+"""NIfTI-1 (`.nii`, `.nii.gz`, `.hdr` with `.img`): header -> ImageFile; the file's world mm are RAS, the grid's LPS.
 
 A NIfTI header describes the grid up to three times: `pixdim`, a quaternion (qform) and an affine (sform). Which of them
 holds is decided as ITK does, in favour of the scanner's frame; where they disagree, both are said.
@@ -69,12 +69,38 @@ def open_nifti(path: Path) -> ImageFile:
     header = _unpack(path, head)
     if header.magic != b"n+1\0":
         raise ImageError(f"{path}: expected a NIfTI-1 file with its voxels inside, got {header.magic!r}")
+    if not _HEADER_BYTES <= header.vox_offset < 2**31:
+        raise ImageError(f"{path}: expected voxels behind the header, got vox_offset {header.vox_offset}")
+    return _image(path, header, path, is_compressed)
+
+
+def open_nifti_pair(path: Path) -> ImageFile:
+    """Read the header of a `.hdr` file, or of the one beside an `.img`, whose voxels lie in the `.img` beside it.
+
+    Raises ImageError as `open_nifti`, also for Analyze 7.5, whose headers do not tell left from right.
+    """
+    stem = path.name[: path.name.lower().rindex(".hdr" if ".hdr" in path.name.lower() else ".img")]
+    beside = {other.name.lower(): other for other in path.parent.iterdir()}
+    hdr = beside.get(f"{stem}.hdr".lower())
+    img = next((beside[f"{stem}{s}".lower()] for s in (".img", ".img.gz") if f"{stem}{s}".lower() in beside), None)
+    if hdr is None or img is None:
+        raise ImageError(f"{path}: expected {stem}.hdr and {stem}.img beside each other")
+    head, _ = _head(hdr)
+    header = _unpack(path, head)
+    if header.magic != b"ni1\0":
+        raise ImageError(
+            f"{path}: an Analyze 7.5 header does not tell left from right; convert the scan to NIfTI (dcm2niix)"
+        )
+    if not 0 <= header.vox_offset < 2**31:
+        raise ImageError(f"{path}: expected vox_offset to be 0 or more, got {header.vox_offset}")
+    return _image(hdr, header, img, img.name.lower().endswith(".gz"))
+
+
+def _image(path: Path, header: _Header, data_path: Path, is_compressed: bool) -> ImageFile:
     if not 1 <= header.dim[0] <= 7:
         raise ImageError(f"{path}: expected 3 dimensions, got {header.dim[0]}")
     if header.datatype not in _DTYPES:
         raise ImageError(f"{path}: expected one real number a voxel, got NIfTI datatype {header.datatype}")
-    if not _HEADER_BYTES <= header.vox_offset < 2**31:
-        raise ImageError(f"{path}: expected voxels behind the header, got vox_offset {header.vox_offset}")
     stored_type = np.dtype(header.order + _DTYPES[header.datatype])
     size = checked_size(path, header.dim[1 : 1 + header.dim[0]], stored_type)
     grid, warnings = _grid(path, header, size)
@@ -83,7 +109,7 @@ def open_nifti(path: Path) -> ImageFile:
         path=path,
         grid=grid,
         stored_type=stored_type,
-        data_path=path,
+        data_path=data_path,
         data_offset=int(header.vox_offset),
         packing="gzip file" if is_compressed else "none",
         slope=slope,

@@ -35,10 +35,10 @@ def write_with_simpleitk(volume: Volume, path: Path) -> None:
         try:
             sitk.WriteImage(image, str(temporary), path.name.lower().endswith(".gz"))
         except RuntimeError as error:
-            raise ImageError(f"{path}: SimpleITK refuses it: {_complaint(error)}") from None
+            raise ImageError(f"{path}: SimpleITK refuses it: {complaint(error)}") from None
 
 
-def _complaint(error: RuntimeError) -> str:
+def complaint(error: RuntimeError) -> str:
     """Return SimpleITK's complaint without the source files and addresses in it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^(ITK ERROR|sitk::ERROR): (\w+\(0x[0-9a-f]+\): )?", "", lines[-1]) if lines else "no reason"

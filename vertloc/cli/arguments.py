@@ -94,7 +94,17 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         nargs="*",
         type=Path,
         metavar="INPUT",
-        help="image files, folders of images, or patterns such as **/ct.*",
+        help="image files, folders of images or of DICOM files, zips of DICOM files, or patterns such as **/ct.*",
+    )
+    parser.add_argument(
+        "--series",
+        metavar="NUMBER|UID",
+        help="the DICOM series to take (default: in every folder the largest CT series of each study)",
+    )
+    parser.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="begin the names of results of DICOM series with the patient's name, which is left out otherwise",
     )
     parser.add_argument(
         "--list",

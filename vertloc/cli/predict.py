@@ -15,6 +15,7 @@ from vertloc.cli.console import complain, progress_bar, say
 from vertloc.cli.summary import look_first_table, need_a_look
 from vertloc.cli.train import one_or_all
 from vertloc.cohorts.case import Case
+from vertloc.cohorts.dicom_inputs import dicom_cases
 from vertloc.cohorts.input_lists import expand_inputs, part_of
 from vertloc.cohorts.inputs import cases_from_inputs
 from vertloc.cohorts.loading import load_cohort, load_folds
@@ -117,7 +118,8 @@ def _all_cases(args: Namespace) -> list[Case]:
         return list(load_cohort(one_or_all(args.data), need_landmarks=False).cases)
     if args.data is not None or args.folds or not inputs:
         raise CohortError("expected either image files and folders, or --data DIR with --folds FILE..., or --list FILE")
-    return cases_from_inputs(expand_inputs(args.inputs, args.list))
+    rest, cases = dicom_cases(expand_inputs(args.inputs, args.list), args.series, args.keep_names)
+    return cases + (cases_from_inputs(rest) if rest else [])
 
 
 def _line(result: CaseResult) -> str:

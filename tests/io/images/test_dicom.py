@@ -12,7 +12,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from vertloc.errors import ImageError
-from vertloc.io.images import image_files, open_image, read_grid, read_image, series_files
+from vertloc.io.images import image_files, open_image, read_grid, read_image, series_below
 from vertloc.io.images.dicom_zip import unpack_zip
 
 
@@ -253,10 +253,11 @@ def test_a_file_of_each_studys_largest_series_is_listed(tmp_path):
     write_series(tmp_path / "p1")
     write_series(tmp_path / "p1/more", voxels(1)[:4], SeriesInstanceUID="1.2.3.5", SeriesNumber=7)
     write_series(tmp_path / "p2", StudyInstanceUID="2.2", SeriesInstanceUID="2.2.1")
-    found = series_files(tmp_path)
-    assert [path.parent.name for path in found] == ["p1", "p2"]
-    assert [path.parent.name for path in series_files(tmp_path, "7")] == ["more"]
-    assert series_files(tmp_path, "99") == []
+    write_series(tmp_path / "p1", voxels(1)[:4], SeriesInstanceUID="1.2.3.9", SeriesNumber=9)
+    found = series_below(tmp_path)
+    assert [(path.parent.name, len(stack.headers)) for path, stack in found] == [("p1", 7), ("more", 4), ("p2", 7)]
+    assert [path.parent.name for path, _ in series_below(tmp_path, "7")] == ["more"]
+    assert series_below(tmp_path, "99") == []
 
 
 # --- files from strangers ---
@@ -266,7 +267,7 @@ def test_a_folder_without_dicom_and_too_few_slices_are_refused(tmp_path):
     (tmp_path / "x.txt").write_text("no image")
     with pytest.raises(ImageError, match="no DICOM image found"):
         read_image(tmp_path)
-    with pytest.raises(ImageError, match="at least 3 CT slices"):
+    with pytest.raises(ImageError, match="2 x slice in a series of 2"):
         read_image(write_series(tmp_path / "a", voxels()[:2]))
 
 

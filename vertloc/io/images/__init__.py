@@ -5,7 +5,8 @@ turns folders into a `DicomSeries`: both know their grid and read their voxels. 
 `in_memory` takes what other libraries hold.
 """
 
-from vertloc.io.images.dicom import DicomSeries, series_files
+from vertloc.io.images.dicom import DicomSeries, series_below, series_name
+from vertloc.io.images.dicom_header import is_dicom
 from vertloc.io.images.door import as_scan, as_volume, image_files, open_image, read_grid, read_image, write_image
 from vertloc.io.images.image_file import ImageFile
 from vertloc.io.images.in_memory import ImageInMemory, NibabelImage, volume_from_nibabel, volume_from_sitk
@@ -21,12 +22,14 @@ __all__ = [
     "as_scan",
     "as_volume",
     "image_files",
+    "is_dicom",
     "is_image_path",
     "open_image",
     "read_grid",
     "read_image",
     "scan_name",
-    "series_files",
+    "series_below",
+    "series_name",
     "volume_from_nibabel",
     "volume_from_sitk",
     "write_image",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
 from vertloc.io.images.dicom_header import DicomHeader, is_dicom, read_dicom_header
-from vertloc.io.images.dicom_stack import Stack, largest_stack, why_no_slice
+from vertloc.io.images.dicom_stack import FEWEST_SLICES, Stack, largest_stack, why_no_slice
 from vertloc.io.images.dicom_zip import Unpacked, unpack_zip
 from vertloc.io.images.image_file import check_finite, one_ahead, system_errors_as_image_errors
 from vertloc.io.images.packed_pixels import unpacked_pixels
@@ -169,20 +169,25 @@ def open_dicom(path: Path, series: str | None = None) -> DicomSeries:
     return DicomSeries(path, series_name(best), best, _value_type(best), tuple(warnings), holder)
 
 
-def series_files(folder: Path, series: str | None = None) -> list[Path]:
-    """Return a file of each series to predict in a folder and below it, the largest CT series of each study.
+def series_below(folder: Path, series: str | None = None) -> list[tuple[Path, Stack]]:
+    """Find the DICOM series to predict in a folder and below it: in every folder, the largest of each study.
 
-    series : number or UID of the series to take
+    series : number or UID of the series to take instead
+    returns : a file of each series, which stands for it, and its slices; sorted by file
     """
-    stacks, _ = _stacks(_headers(folder)[0], str(folder))
-    by_study: dict[tuple[str, str], Stack] = {}
-    for stack in sorted(stacks, key=lambda s: str(s.headers[0].path)):
-        if series is not None and series not in (_uid(stack), stack.headers[0].text("series_number")):
-            continue
-        key = (stack.headers[0].text("study_uid"), _uid(stack) if series is not None else "")
-        if key not in by_study or len(stack.headers) > len(by_study[key].headers):
-            by_study[key] = stack
-    return [min(header.path for header in stack.headers) for stack in by_study.values()]
+    by_folder: dict[Path, list[DicomHeader]] = defaultdict(list)
+    for header in _headers(folder)[0]:
+        by_folder[header.path.parent].append(header)
+    largest: dict[tuple[str, ...], Stack] = {}
+    for place, headers in by_folder.items():
+        for stack in _stacks(headers, str(place))[0]:
+            uid, study = _uid(stack), stack.headers[0].text("study_uid")
+            if series is not None and series not in (uid, stack.headers[0].text("series_number")):
+                continue
+            key = (str(place), study if series is None else uid)
+            if key not in largest or len(stack.headers) > len(largest[key].headers):
+                largest[key] = stack
+    return sorted(((min(h.path for h in s.headers), s) for s in largest.values()), key=lambda found: found[0])
 
 
 def series_name(stack: Stack, keep_names: bool = False) -> str:
@@ -230,6 +235,9 @@ def _stacks(headers: Sequence[DicomHeader], where: str) -> tuple[list[Stack], Co
             by_series[header.text("series_uid")].append(header)
     stacks = []
     for slices in by_series.values():
+        if len(slices) < FEWEST_SLICES:
+            left_out[f"slice in a series of {len(slices)}"] += len(slices)
+            continue
         try:
             stacks.append(largest_stack(slices, where))
         except ImageError as error:

@@ -23,7 +23,9 @@ _ENHANCED = "1.2.840.10008.5.1.4.1.1.2.1"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _SAME_DIRECTION = 2e-3
 _SAME_PLACE_MM = 0.01
-_FEWEST_SLICES = 3
+FEWEST_SLICES = 3
+"""Fewer are no scan."""
+
 # Of the usual distance: less is rounding, more is said; a stack is cut in two at a wider gap.
 _EVEN, _LARGEST_GAP, _LARGEST_GAP_MM = 0.02, 4.0, 20.0
 _SMALLEST_SHEAR = 2e-3
@@ -98,8 +100,8 @@ def largest_stack(headers: Sequence[DicomHeader], where: str) -> Stack:
             f"a gap of {gap:.1f} mm in the stack: the larger part of {end - begin} of {len(best)} slices is taken"
         )
         best, along = best[begin:end], along[begin:end]
-    if len(best) < _FEWEST_SLICES:
-        raise ImageError(f"{where}: expected at least {_FEWEST_SLICES} CT slices that belong together, got {len(best)}")
+    if len(best) < FEWEST_SLICES:
+        raise ImageError(f"{where}: expected at least {FEWEST_SLICES} CT slices that belong together, got {len(best)}")
     return _on_grid(best, along, where, warnings)
 
 
@@ -142,7 +144,7 @@ def _in_order(headers: list[DicomHeader]) -> tuple[list[DicomHeader], NDArray[np
 
 def _largest_piece(along: NDArray[np.float64]) -> tuple[int, int]:
     """Return the first and past-the-last slice of the longest run without a gap too wide to be bridged."""
-    if len(along) < _FEWEST_SLICES:
+    if len(along) < FEWEST_SLICES:
         return 0, len(along)
     gaps = np.diff(along)
     widest = max(_LARGEST_GAP * float(np.median(gaps)), min(_LARGEST_GAP_MM, 2.5 * float(np.median(gaps))))

@@ -42,6 +42,7 @@ _ELEMENT_TYPES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _ORIGIN = ("Offset", "Origin", "Position")
 _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 _SPACING = ("ElementSpacing", "ElementSize")  # the second is what MetaIO takes without the first
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "um": 0.001, "?": 1.0, "": 1.0}
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 # Keys that are understood. One of them twice is a header that says two things.
 _KNOWN = {
@@ -184,7 +185,21 @@ def _grid(path: Path, fields: dict[str, str], n: int, size: tuple[int, int, int]
     axes = _one_of(path, fields, _DIRECTION, n * n)
     # The direction of each array axis in turn: the columns of the direction matrix.
     direction = np.eye(3) if axes is None else np.array(axes).reshape(n, n)[:3, :3].T
-    return make_grid(path, size, spacing[:3], origin[:3], direction)
+    scale, odd = _mm_per_unit(path, fields)
+    spacing_mm, origin_mm = ([value * scale for value in values[:3]] for values in (spacing, origin))
+    grid, warnings = make_grid(path, size, spacing_mm, origin_mm, direction)
+    return grid, odd + warnings
+
+
+def _mm_per_unit(path: Path, fields: dict[str, str]) -> tuple[float, tuple[str, ...]]:
+    """Return the length of the file's unit, and a warning if it is not mm; other readers take any unit for mm."""
+    unit = fields.get("DistanceUnits", "mm").lower()
+    if unit not in _MM_PER_UNIT:
+        raise ImageError(f"{path}: expected mm, cm or um for DistanceUnits, got {unit[:60]!r}")
+    scale = _MM_PER_UNIT[unit]
+    if scale == 1:
+        return 1.0, ()
+    return scale, (f"the header gives lengths in {unit}: 1 there is taken as {scale:g} mm; other readers take 1 mm",)
 
 
 def _one_of(path: Path, fields: dict[str, str], keys: tuple[str, ...], n: int) -> tuple[float, ...] | None:

@@ -192,7 +192,7 @@ def _grid(path: Path, header: _Header, size: tuple[int, int, int]) -> tuple[Grid
         return grid, (*warnings, warning)
     by_q = _quaternion_axes(header) * spacing if has_q else None
     by_s = header.sform[:, :3] if has_s else None
-    takes_s = has_s and (not has_q or header.sform_code == _SCANNER or header.qform_code != _SCANNER)
+    takes_s = has_s and (not has_q or header.sform_code == _SCANNER)
     warnings = _disagreement(header, by_q, by_s, size, takes_s)
     axes, offset = (by_s, header.sform[:, 3]) if takes_s else (by_q, np.array(header.q_offset))
     assert axes is not None

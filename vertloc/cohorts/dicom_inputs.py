@@ -1,0 +1,52 @@
+"""DICOM among the inputs of a prediction -> cases, one for each series; what is no DICOM is left for others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from vertloc.cohorts.case import Case
+from vertloc.cohorts.layout import files_below
+from vertloc.errors import CohortError, ImageError
+from vertloc.io.images import DicomSeries, is_dicom, is_image_path, open_image, series_below, series_name
+
+logger = logging.getLogger(__name__)
+
+
+def dicom_cases(
+    inputs: Sequence[Path], series: str | None = None, keep_names: bool = False
+) -> tuple[list[Path], list[Case]]:
+    """Make a case of the largest CT series of each study in every folder, and of every zip and single DICOM file.
+
+    series : number or UID of the series to take instead; keep_names : put the patient's name before the scan's
+    returns : the inputs that hold other images, or nothing that is known; and the cases
+    Raises CohortError if a series was asked for and no input holds it.
+    """
+    rest: list[Path] = []
+    cases: dict[Path, Case] = {}
+    for path in inputs:
+        found = _cases_of(path, series, keep_names)
+        cases.update({case.image_path: case for case in found})
+        if not found or (path.is_dir() and any(is_image_path(file) for file in files_below(path))):
+            rest.append(path)
+    if series is not None and not cases:
+        raise CohortError(f"--series {series}: no CT series of this number or UID among the inputs")
+    return rest, list(cases.values())
+
+
+def _cases_of(path: Path, series: str | None, keep_names: bool) -> list[Case]:
+    if path.is_dir():
+        found = [(file, series_name(stack, keep_names), stack) for file, stack in series_below(path, series)]
+        if not found and series is None and any(map(is_dicom, files_below(path))):
+            return [Case(path.name, path.name, path.absolute())]  # it will fail, and say what the files are instead
+    else:
+        try:
+            scan = open_image(path, series) if path.is_file() and not is_image_path(path) else None
+        except ImageError as error:  # as a case of its own it will fail, and the others go on
+            logger.info("%s", error)
+            return []
+        if not isinstance(scan, DicomSeries):
+            return []
+        found = [(path, series_name(scan.stack, keep_names), scan.stack)]
+    return [Case(name, stack.headers[0].text("study_uid") or name, file.absolute()) for file, name, stack in found]

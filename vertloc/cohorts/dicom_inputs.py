@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vertloc.cohorts.case import Case
-from vertloc.cohorts.layout import files_below
+from vertloc.cohorts.walking import files_below
 from vertloc.errors import CohortError, ImageError
 from vertloc.io.images import DicomSeries, is_dicom, is_image_path, open_image, series_below, series_name
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vertloc.batch.predicting import CaseResult
-from vertloc.batch.records import Record, read_records
+from vertloc.batch.records import Record, read_record, read_records
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.model import Model
 from vertloc.versions import versions
@@ -26,6 +26,7 @@ class Run:
 
     command : the command line as it was given; scans : in the order of the run
     is_stopped : by Ctrl-C or a signal, before all scans were done
+    is_part : one of many that share the folder, and do not list each other's results
     """
 
     command: Sequence[str]
@@ -36,6 +37,7 @@ class Run:
     frame: str
     seconds: float
     is_stopped: bool = False
+    is_part: bool = False
 
 
 def write_manifest(path: Path, run: Run, results: Sequence[CaseResult], out: Path) -> None:
@@ -44,7 +46,8 @@ def write_manifest(path: Path, run: Run, results: Sequence[CaseResult], out: Pat
     results : of the scans that this run came to
     `cases` lists the scans of this run, in its order; `earlier` what else lies in the folder. Raises OutputError.
     """
-    records = {record.scan: record for record in read_records(out)}
+    found = [read_record(out, scan) for scan in run.scans] if run.is_part else read_records(out)
+    records = {record.scan: record for record in found if record is not None}
     records.update({result.scan: result.record for result in results if result.status == "failed"})
     skipped = {result.scan for result in results if result.status == "skipped"}
     records.update({result.scan: result.record for result in results if result.scan not in records})

@@ -67,7 +67,8 @@ def run(args: Namespace) -> int:
 
         seconds = time.perf_counter() - start
         scans = [case.scan for case in cases]
-        run = Run(sys.argv, scans, model, model_path, sha256.result(), args.frame, seconds, is_stopped)
+        is_part = args.part is not None
+        run = Run(sys.argv, scans, model, model_path, sha256.result(), args.frame, seconds, is_stopped, is_part)
         write_manifest(_manifest_path(args), run, results, args.out)
     return _tell(args, results, seconds)
 

@@ -25,6 +25,7 @@ FLOORS = {
     "stages": 4,
     "converting": 4,
     "relabelling": 4,
+    "known_points": 4,
     "cohorts": 4,
     "phantom": 4,
     "evaluation": 5,  # the judge sees cohorts: who is annotated, and which scans share a patient

@@ -15,6 +15,7 @@ from vertloc.io.images import ImageInMemory, StoredImage, as_scan
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
+from vertloc.stages.known_levels import with_known
 from vertloc.stages.naming import name_in_spine_frame
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
@@ -51,17 +52,22 @@ class Localization:
 
 
 def localize(
-    image: str | Path | StoredImage | ImageInMemory, model: Model, n_jobs: int = 1, grid: Grid | None = None
+    image: str | Path | StoredImage | ImageInMemory,
+    model: Model,
+    n_jobs: int = 1,
+    grid: Grid | None = None,
+    known: Centroids | None = None,
 ) -> Localization:
     """Find the vertebrae of a scan.
 
     image : a path, whose voxels are read a few slices at a time; a Volume, a SimpleITK image, a nibabel image, or an
         array (z, y, x) with its `grid`
+    known : vertebrae that a person knows, in either frame: they are named so, and the others follow
     The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
     is no image.
     """
     scan = as_scan(image, grid)
-    return localize_prepared(prepare(scan, model, n_jobs), scan.grid, model, n_jobs)
+    return localize_prepared(prepare(scan, model, n_jobs), scan.grid, model, n_jobs, known)
 
 
 def prepare(scan: Scan, model: Model, n_jobs: int = 1) -> IsotropicVolume:
@@ -72,14 +78,21 @@ def prepare(scan: Scan, model: Model, n_jobs: int = 1) -> IsotropicVolume:
     return small
 
 
-def localize_prepared(small: IsotropicVolume, stored: Grid, model: Model, n_jobs: int = 1) -> Localization:
+def localize_prepared(
+    small: IsotropicVolume, stored: Grid, model: Model, n_jobs: int = 1, known: Centroids | None = None
+) -> Localization:
     """Find the vertebrae of a prepared scan; the second half of `localize`.
 
     stored : the grid of the scan's file, for the points in the local frame
+    known : vertebrae that a person knows, in either frame. Raises ValueError if one of them is T13 or L6
     """
     proposals = propose(small, model, n_jobs)
+    if known is not None and len(known):
+        world = known.to_world(stored)
+        known = Centroids(world.labels, small.from_world(world.points_mm), "world")
+        proposals = with_known(proposals, known)
     first = label_chain(proposals, model.shape, model.settings.chain)
-    candidates, labelling = label_again(small, proposals, first, model)
+    candidates, labelling = label_again(small, proposals, first, model, known)
     return _localization(stored, small, proposals, candidates, labelling)
 
 
@@ -94,14 +107,19 @@ def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidate
 
 
 def label_again(
-    volume: IsotropicVolume, proposals: Candidates, first: Labelling, model: Model
+    volume: IsotropicVolume, proposals: Candidates, first: Labelling, model: Model, known: Centroids | None = None
 ) -> tuple[Candidates, Labelling]:
-    """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew."""
+    """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew.
+
+    known : vertebrae that are certain, in the frame of the volume
+    """
     if model.naming_forest is None or len(first.centroids) == 0:
         return proposals, first
     candidates = name_in_spine_frame(
         volume, proposals.places_mm, first, model.naming_forest, model.shape, model.settings.naming
     )
+    if known is not None and len(known):
+        candidates = with_known(candidates, known)
     return candidates, label_chain(candidates, model.shape, model.settings.chain)
 
 

@@ -35,7 +35,7 @@ def test_lml_alone_is_what_it_always_was():
 
 def test_every_format_is_made_under_its_name_and_reads_back(tmp_path):
     formats = [name for name in WRITTEN if name != "sr"]
-    files = landmark_files(RECORD, IMAGE, formats, "local", {0: 0.6, 1: 0.1, -1: 0.3})
+    files = landmark_files(RECORD, IMAGE, formats, "local", ("T2",), {0: 0.6, 1: 0.1, -1: 0.3})
     assert list(files) == landmark_file_names("s0001/ct", formats)
     for name, data in files.items():
         path = tmp_path / name
@@ -49,6 +49,7 @@ def test_every_format_is_made_under_its_name_and_reads_back(tmp_path):
     assert document["warnings"] == ["odd"]
     assert document["provenance"]["model_sha256"] == "ab12"
     assert document["provenance"]["image"] == "ct.nii.gz"
+    assert [vertebra["edited"] for vertebra in document["vertebrae"]] == [False, True]
     assert [vertebra["confidence"] for vertebra in document["vertebrae"]] == [0.9, 0.4]
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vertloc.batch.records import Origin, Record, input_files, settings_checksum
-from vertloc.centroids import Frame
+from vertloc.centroids import Centroids, Frame
 from vertloc.cohorts.case import Case
 from vertloc.errors import ModelError
-from vertloc.io.images import image_files
+from vertloc.geometry import Grid
+from vertloc.io.images import image_files, read_grid
 from vertloc.io.model_file import file_sha256
+from vertloc.known_points import known_levels
 from vertloc.model import Model, load_model, save_model
 
 Status = Literal["done", "empty", "skipped", "failed"]
@@ -32,6 +34,7 @@ class PredictOptions:
     without_chain : also write `<scan>.lml` into this folder, relative to that of the results: every vertebra's best
         candidate on its own; "": not
     formats : of the landmark files, by the names of `io.landmarks.registry`
+    known : what a person knows of levels, as `known_points.known_levels` reads it
     """
 
     frame: Frame = "local"
@@ -40,6 +43,7 @@ class PredictOptions:
     without_chain: str = ""
     cluster: str = ""
     formats: tuple[str, ...] = ("lml",)
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,15 @@ class Job:
     def origin(self, case: Case) -> Origin:
         """Tell what the result of a case is made of. Raises ImageError or OSError."""
         model = self.model
-        settings = settings_checksum({"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)})
-        return Origin(self.model_sha256, self.options.frame, settings, input_files(image_files(case.image_path)))
+        settings = {"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)}
+        if self.options.known:
+            settings["known"] = {k: p.tolist() for k, p in self.known_levels(case, read_grid(case.image_path))}
+        files = input_files(image_files(case.image_path))
+        return Origin(self.model_sha256, self.options.frame, settings_checksum(settings), files)
+
+    def known_levels(self, case: Case, grid: Grid) -> Centroids:
+        """Return the levels of a case that a person knows, world frame. Raises LandmarkError."""
+        return known_levels(self.options.known, case.scan, grid, self.options.frame)
 
 
 def model_checksum(model: Model) -> str:

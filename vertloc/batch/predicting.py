@@ -162,7 +162,8 @@ def _predict_case(case: Case, job: Job, n_jobs: int, ahead: Callable[[], _Ahead]
             warnings[:0] = known.warnings
             if known.scan is None or known.prepared is None:
                 return _skipped(case, known.finished, job)
-            found = localize_prepared(known.prepared, known.scan.grid, job.model, n_jobs)
+            levels = job.known_levels(case, known.scan.grid)
+            found = localize_prepared(known.prepared, known.scan.grid, job.model, n_jobs, levels)
             record = _describe(blank, known.scan, found, job.model)
             if job.options.preview:
                 _draw(record, case, job.out)
@@ -188,7 +189,8 @@ def _describe(blank: Record, scan: Scan, found: Localization, model: Model) -> R
 def _files(case: Case, grid: Grid, found: Localization, record: Record, job: Job) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results."""
     image = ImageReference(case.scan, grid, case.image_path)
-    files = landmark_files(record, image, job.options.formats, job.options.frame)
+    known = job.known_levels(case, grid).labels
+    files = landmark_files(record, image, job.options.formats, job.options.frame, known)
     if job.options.without_chain:
         settings = replace(job.model.settings.chain, use_chain=False)
         best = label_chain(found.proposals, job.model.shape, settings).centroids

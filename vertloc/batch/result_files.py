@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vertloc.batch.records import Record
-from vertloc.centroids import Frame
+from vertloc.centroids import Centroids, Frame
 from vertloc.io.landmarks.landmarks import Alternative, ImageReference, Landmarks
 from vertloc.io.landmarks.registry import format_landmarks, written_suffixes
 
@@ -16,12 +16,14 @@ def landmark_files(
     image: ImageReference,
     formats: Sequence[str],
     frame: Frame,
+    known: Sequence[str] = (),
     shift_probability: Mapping[int, float] | None = None,
 ) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results.
 
     record : of the finished scan, with its points, confidences and warnings
     frame : of the points in an `.lml` file; the other formats say theirs, or have both
+    known : labels that a person gave
     shift_probability : how probable the chain would be with all names so many levels further down
     Raises LandmarkError for a format that this scan cannot have: a DICOM report of what is no DICOM.
     """
@@ -30,13 +32,14 @@ def landmark_files(
         confidence=record.confidence,
         alternatives=_alternatives(shift_probability or {}),
         warnings=record.warnings,
+        edited=tuple(label for label in record.world_mm if label in known),
         provenance=_provenance(record),
     )
     files = {}
     for name in formats:
         shown = landmarks
-        if name == "lml" and frame == "local" and image.grid is not None:
-            shown = Landmarks(landmarks.centroids.to_local(image.grid))
+        if name == "lml":
+            shown = Landmarks(_in_frame(record.centroids(), image, frame))
         files.update({f"{record.scan}{suffix}": data for suffix, data in format_landmarks(name, shown, image).items()})
     return files
 
@@ -44,6 +47,10 @@ def landmark_files(
 def landmark_file_names(scan: str, formats: Iterable[str]) -> list[str]:
     """Return the names of the files that `landmark_files` makes."""
     return [f"{scan}{suffix}" for suffix in written_suffixes(formats)]
+
+
+def _in_frame(world: Centroids, image: ImageReference, frame: Frame) -> Centroids:
+    return world.to_local(image.grid) if frame == "local" and image.grid is not None else world
 
 
 def _alternatives(shift_probability: Mapping[int, float]) -> tuple[Alternative, ...]:

@@ -130,6 +130,14 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
     add_data(parser, required=False)
     parser.add_argument("--format", type=format_names, default=("lml",), metavar="NAME,NAME...", help=FORMAT_HELP)
     parser.add_argument(
+        "--known",
+        action="append",
+        default=[],
+        metavar="LEVEL=X,Y,Z",
+        help="a level that you know, in mm of --frame, such as T12=41.5,60,120; the others follow it. Or a landmark"
+        " file with some points, or a folder with such files for several scans. May be given several times",
+    )
+    parser.add_argument(
         "--frame",
         choices=("local", "world"),
         default="local",

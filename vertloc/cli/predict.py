@@ -49,7 +49,9 @@ def run(args: Namespace) -> int:
         if args.config is not None:
             model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
-    options = PredictOptions(args.frame, args.preview, args.resume, cluster=args.dask, formats=args.format)
+    options = PredictOptions(
+        args.frame, args.preview, args.resume, cluster=args.dask, formats=args.format, known=tuple(args.known)
+    )
     results: list[CaseResult] = []
     is_stopped = True
     try:
@@ -102,6 +104,9 @@ def _tell(args: Namespace, results: Sequence[CaseResult], seconds: float) -> int
 
 def _cases(args: Namespace) -> list[Case]:
     cases = _all_cases(args)
+    points = [text for text in args.known if "=" in text]
+    if points and len(cases) > 1:
+        raise CohortError(f"--known {points[0]} is of one scan, not of {len(cases)}; give a folder of landmark files")
     if args.part is None:
         return cases
     cases = part_of(cases, *args.part)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from vertloc.centroids import Centroids
+from vertloc.stages.centroid_density import Candidates
+from vertloc.stages.known_levels import with_known
+from vertloc.vertebrae import RANK
+
+PLACES = np.array([[0.0, 0, 100], [0, 0, 75], [0, 0, 50]])
+
+
+def candidates():
+    rank = np.repeat([RANK["T11"], RANK["T12"], RANK["L1"]], 3)
+    return Candidates(rank, np.tile(PLACES, (3, 1)), np.linspace(2, -2, 9))
+
+
+def known(label, point):
+    return Centroids.from_points({label: point}, "world")
+
+
+def test_a_known_level_is_at_one_place_and_its_place_has_one_level():
+    changed = with_known(candidates(), known("T12", (3, 4, 98)))
+    at = changed.rank == RANK["T12"]
+    assert at.sum() == 1
+    np.testing.assert_array_equal(changed.points_mm[at][0], PLACES[0])
+    assert changed.log_odds[at][0] > 100
+    assert (np.linalg.norm(changed.points_mm[~at] - PLACES[0], axis=1) > 20).all()
+    assert (~at).sum() == 4
+    np.testing.assert_array_equal(changed.rank, np.sort(changed.rank))
+
+
+def test_a_level_where_nothing_was_found_is_at_the_point_itself():
+    changed = with_known(candidates(), known("L2", (0, 0, 20)))
+    np.testing.assert_array_equal(changed.points_mm[changed.rank == RANK["L2"]], [[0, 0, 20]])
+    assert len(changed) == 10
+    empty = Candidates(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
+    assert len(with_known(empty, known("L2", (0, 0, 20)))) == 1
+
+
+def test_variants_cannot_be_known():
+    with pytest.raises(ValueError, match="L6 cannot be given as known"):
+        with_known(candidates(), known("L6", (0, 0, 20)))

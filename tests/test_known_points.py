@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from vertloc.centroids import Centroids
+from vertloc.errors import LandmarkError
+from vertloc.geometry import Grid
+from vertloc.io.landmarks.lml import write_lml
+from vertloc.known_points import known_levels
+from vertloc.localization import localize
+from vertloc.vertebrae import RANK, VERTEBRAE
+
+GRID = Grid((60, 50, 40), (1.0, 1.0, 2.0), (-51.3, -33.7, -812.4))
+
+
+def test_points_files_and_folders_are_read_in_the_frame_of_the_run(tmp_path):
+    (x, y, z), local = (-31.3, -8.7, -712.4), (20, 25, 100)
+    for text, frame in (("T12=20,25,100", "local"), (f" t12 ={x},{y},{z}", "world")):
+        np.testing.assert_allclose(known_levels([text], "s", GRID, frame)["T12"], (x, y, z))
+    write_lml(tmp_path / "s0001/ct.lml", Centroids.from_points({"T12": local}))
+    for text in (tmp_path, tmp_path / "s0001/ct.lml"):
+        np.testing.assert_allclose(known_levels([str(text)], "s0001/ct", GRID, "world")["T12"], (x, y, z))
+    assert len(known_levels([str(tmp_path)], "s0002/ct", GRID, "world")) == 0
+    assert len(known_levels([], "s", GRID, "local")) == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["T12=1,2"], "expected LEVEL=x,y,z"),
+        (["X12=1,2,3"], "expected a vertebra from C1 to S2"),
+        (["T12=1,2,three"], "expected three numbers, got 'three'"),
+        (["T12=1,2,nan"], "expected three numbers"),
+        (["T12=20,25,100", "T12=20,25,100"], "T12 is given twice"),
+        (["T12=-300,25,-700"], "s: the known T12 lies outside the image; is it in the local frame"),
+        (["nothing.lml"], "or a file or folder of landmarks"),
+    ],
+)
+def test_what_is_none_of_these_is_refused(texts, message):
+    with pytest.raises(LandmarkError, match=message):
+        known_levels(texts, "s", GRID, "local")
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_known_level_moves_the_whole_chain(toy_model, toy_scans, shift):
+    scan = toy_scans[5].volume
+    plain = localize(scan, toy_model).world
+    middle = plain.labels[len(plain) // 2]
+    name = VERTEBRAE[RANK[middle] + shift]
+    found = localize(scan, toy_model, known=Centroids.from_points({name: plain[middle]}, "world")).world
+    np.testing.assert_allclose(found[name], plain[middle], atol=1e-6)
+    moved = [np.linalg.norm(found.points_mm - point, axis=1).argmin() for _, point in plain]
+    pairs = [(label, found.labels[i]) for (label, _), i in zip(plain, moved, strict=True)]
+    agree = [RANK[new] - RANK[old] == shift for old, new in pairs if new in RANK]
+    assert np.mean(agree) > 0.6

@@ -15,8 +15,9 @@ import numpy as np
 
 import vertloc
 from vertloc.centroids import Centroids
-from vertloc.errors import LandmarkError
+from vertloc.errors import ImageError, LandmarkError
 from vertloc.geometry import Grid
+from vertloc.io.images import DicomSeries, open_image
 from vertloc.io.landmarks.json_files import coordinate
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.vertebrae import VERTEBRAE
@@ -39,8 +40,6 @@ SNOMED: dict[str, str] = dict(
 _SR_CLASSES = (b"1.2.840.10008.5.1.4.1.1.88.",)
 _OWN_SCHEME = "99VERTLOC"
 _REGION_NAMES = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
-_FRAME_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
-_LARGEST_FILES = 20_000
 
 
 def is_dicom_sr(beginning: bytes) -> bool:
@@ -140,22 +139,18 @@ def _observer(highdicom: Any, codes: Any) -> Any:
 
 
 def _series(image: ImageReference) -> list[Any]:
-    """Read the headers of the series that the image was read from."""
+    """Read the headers of the files that the scan was read from."""
     pydicom = _pydicom()
     if image.path is None:
         raise LandmarkError("a DICOM report refers to the DICOM files of its scan, and no scan is given")
-    files = sorted(p for p in image.path.iterdir() if p.is_file()) if image.path.is_dir() else [image.path]
-    by_series: dict[str, list[Any]] = {}
-    for file in files[:_LARGEST_FILES]:
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
-        except (OSError, pydicom.errors.InvalidDicomError, ValueError, EOFError, KeyError):
-            continue
-        if header.get("Modality") == "CT" and all(header.get(tag) for tag in _FRAME_TAGS):
-            by_series.setdefault(header.SeriesInstanceUID, []).append(header)
-    if not by_series:
+    try:
+        scan = open_image(image.path)
+    except ImageError as error:
+        raise LandmarkError(f"a DICOM report needs a scan that is DICOM: {error}") from None
+    if not isinstance(scan, DicomSeries):
         raise LandmarkError(f"a DICOM report needs a scan that is DICOM; {image.path} is none")
-    return max(by_series.values(), key=len)
+    files = dict.fromkeys(header.path for header in scan.stack.headers)
+    return [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
 
 
 def _groups(dataset: Any) -> list[Any]:

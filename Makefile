@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser docs check format config bench torture determinism soak clean
+.PHONY: demo test browser docs check format config bench fuzz torture determinism soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -44,6 +44,10 @@ config: $(VENV)/installed
 # 100 kills, a full disk, shared folders and damaged caches; then the same bytes in some twenty circumstances.
 torture: $(VENV)/installed
 	$(BIN)/python scripts/torture.py --out build/torture --kills 100
+
+# A million damaged and hostile files through every door: images, DICOM, landmarks, models, configurations, fold files.
+fuzz: $(VENV)/installed
+	$(BIN)/python scripts/fuzz.py --inputs 1000000 --progress
 
 determinism: $(VENV)/installed
 	$(BIN)/python scripts/determinism.py --out build/determinism

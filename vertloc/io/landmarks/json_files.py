@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,9 @@ def point(where: str, value: object) -> tuple[float, float, float]:
 
 def coordinate(where: str, value: object) -> float:
     """Return a finite number that a patient's coordinate can be."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise LandmarkError(f"{where}: expected a finite number as coordinate, got {short(value)}")
-    if abs(value) > FARTHEST_MM:
+    if abs(value) > FARTHEST_MM:  # infinity too, and whole numbers that no float can hold
         raise LandmarkError(f"{where}: expected a coordinate within {FARTHEST_MM:g}, got {short(value)}")
     return float(value)
 

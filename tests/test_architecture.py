@@ -26,6 +26,7 @@ FLOORS = {
     "converting": 4,
     "relabelling": 4,
     "known_points": 4,
+    "ratings": 9,
     "cohorts": 4,
     "phantom": 4,
     "evaluation": 5,  # the judge sees cohorts: who is annotated, and which scans share a patient

@@ -50,15 +50,19 @@ def _add_relabel(add: Add) -> None:
     parser = add(
         "relabel",
         "put the levels of a result right by one that is known",
-        "Give a point its right name and shift all others along the chain. The result is marked as edited by a person;"
-        " the original stays beside it as <name>.original.",
-        "vertloc relabel results/2804506.lml --point 4=L5",
+        "Give a point its right name and shift all others along the chain; or shift all scans of a run as they were"
+        " rated on its report. The results are marked as edited by a person; the originals stay beside them as"
+        " <name>.original.",
+        "vertloc relabel results/2804506.lml --point 4=L5\n  vertloc relabel results --ratings results-ratings.json",
     )
-    parser.add_argument("result", type=Path, metavar="RESULT", help="the landmark file")
     parser.add_argument(
+        "result", type=Path, metavar="RESULT", help="the landmark file; with --ratings the folder of results"
+    )
+    known = parser.add_mutually_exclusive_group(required=True)
+    known.add_argument("--ratings", type=Path, metavar="FILE", help="what a reader saved from the report of RESULT")
+    known.add_argument(
         "--point",
         action="append",
-        required=True,
         metavar="POINT=LEVEL",
         help="a point, by its number from the top or by its present name, and its level; may be given several times",
     )

@@ -1,4 +1,4 @@
-"""`vertloc relabel`: a result + a level that is known -> the result with its chain shifted."""
+"""`vertloc relabel`: results + levels that are known, or ratings of a report -> results with their chains shifted."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from argparse import Namespace
 
 from vertloc.cli.printing import show
 from vertloc.converting import image_reference
+from vertloc.ratings import apply_ratings, read_ratings
 from vertloc.relabelling import relabel_file
 
 
 def run(args: Namespace) -> int:
     """Relabel and say what the points are called now."""
+    if args.ratings is not None:
+        for line in apply_ratings(args.result, read_ratings(args.ratings)):
+            show(line)
+        return 0
     landmarks = relabel_file(args.result, args.point, args.out, image_reference(args.image))
     show(f"{args.out or args.result}: {', '.join(landmarks.centroids.labels)}")
     for warning in landmarks.warnings:

@@ -7,7 +7,10 @@ import pytest
 import vertloc
 from vertloc.cli.arguments import make_parser
 
-COMMANDS = ("train", "predict", "evaluate", "study", "report", "plot", "phantom", "info")
+COMMANDS = (
+    *("train", "predict", "evaluate", "study", "report", "plot", "phantom", "info"),
+    *("convert", "relabel", "folds"),
+)
 
 
 def help_of(capsys, *arguments):

@@ -149,7 +149,11 @@ def test_a_slider_and_a_click_move_through_the_scan(page):
     z = page.tab.evaluate("vertloc.viewer.at.z")
     page.tab.keyboard.press("ArrowRight")
     assert page.tab.evaluate("vertloc.viewer.at.z") == z + 1
-    box = page.tab.locator("figure.axial .plane-box").bounding_box()
+    plane = page.tab.locator("figure.axial .plane-box")
+    plane.scroll_into_view_if_needed()
+    page.tab.mouse.wheel(0, -40)  # partly out of sight: the click must not scroll it away under the pointer
+    page.tab.wait_for_timeout(500)
+    box = plane.bounding_box()
     page.tab.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.75 * box["height"])
     at, n = page.tab.evaluate("vertloc.viewer.at"), page.tab.evaluate("vertloc.viewer.n")
     np.testing.assert_allclose((at["x"] / n["x"], at["y"] / n["y"]), (0.25, 0.75), atol=0.05)

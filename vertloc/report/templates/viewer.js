@@ -92,7 +92,7 @@ vertloc.Viewer = class {
     const box = h("div", { class: "plane-box", tabindex: 0, role: "group", "aria-label": `${plane.words} plane` }, canvas, marks,
       h("span", { class: "corner left", "aria-hidden": "true" }, plane.sides[0]), h("span", { class: "corner right", "aria-hidden": "true" }, plane.sides[1]));
     box.style.setProperty("--ratio", width / height);
-    box.addEventListener("pointerdown", (event) => { box.setPointerCapture(event.pointerId); box.focus(); this.point(name, box, event); });
+    box.addEventListener("pointerdown", (event) => { box.setPointerCapture(event.pointerId); box.focus({ preventScroll: true }); this.point(name, box, event); });
     box.addEventListener("pointermove", (event) => { if (event.buttons) this.point(name, box, event); });
     box.addEventListener("wheel", (event) => {
       if (document.activeElement !== box) return;

@@ -30,7 +30,7 @@ def write_toy_run(folder):
         }
         if shift:
             entry["alternatives"] = {label: {VERTEBRAE[RANK[label] - 1]: 0.41} for label in points}
-            entry |= {"verdict": "unsure", "shifts": [[1, 0.41]], "warnings": [WARNING]}
+            entry |= {"verdict": "unsure", "shifts": [[-1, 0.41]], "warnings": [WARNING]}
         cases.append(entry)
     cases.append({"scan": BROKEN, "image": "gone.mhd", "status": "failed", "message": "gone.mhd: no such file"})
     manifest = {"command": ["vertloc", "predict"], "model": {"path": "m.npz", "sha256": "ab" * 32}, "frame": "local"}

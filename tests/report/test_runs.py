@@ -23,7 +23,7 @@ def test_scans_that_need_a_look_come_first_each_with_its_reasons(folder):
     assert failed.concerns == ["failed: gone.mhd: no such file"]
     assert shifted.concerns == [
         "7 of 7 not identified, most named 1 level too low",
-        "unsure of the level (1 level too low: 41%)",
+        "unsure of the level (all 1 level higher: 41%)",
         f"least sure of {next(iter(shifted.confidence))} (57%)",
         WARNING,
     ]
@@ -45,6 +45,15 @@ def test_alternatives_are_read_as_mapping_or_pairs_the_likeliest_first(tmp_path)
         (tmp_path / "run.json").write_text(json.dumps({"cases": [case]}))
         (scan,) = read_run(tmp_path).scans
         assert list(scan.alternatives["T10"]) == [("T9", 0.3), ("T11", 0.1)]
+
+
+def test_other_readings_of_the_chain_are_read_as_in_the_json_of_a_scan(tmp_path):
+    alternatives = [{"shift": 0, "probability": 0.6}, {"shift": 1, "probability": 0.31}]
+    case = {"scan": "a", "image": "a.nii", "status": "done", "verdict": "unsure", "alternatives": alternatives}
+    (tmp_path / "run.json").write_text(json.dumps({"cases": [case]}))
+    (scan,) = read_run(tmp_path).scans
+    assert scan.shifts == [(1, 0.31)]
+    assert scan.concerns == ["unsure of the level (all 1 level lower: 31%)"]
 
 
 def test_a_study_has_a_cohort_for_each_fold(tmp_path):

@@ -32,7 +32,8 @@ class RunScan:
 
     status : "done", "empty" (no vertebra found), "failed" or "skipped"; message : of a failed or empty one
     confidence : by label; alternatives : by label, other names with their probabilities, the likeliest first
-    verdict : "sure", "unsure" or "" where the run does not say; shifts : (levels lower, probability) of other readings
+    verdict : "sure", "unsure" or "" where the run does not say
+    shifts : other readings of the whole chain, (levels further down, probability)
     landmarks : the file with its points, if there is one; world_mm : its points by label, if that is not so
     score : against the truth, if that is known
     """
@@ -187,7 +188,7 @@ def _cohort(path: Path, manifest: Mapping[str, Any]) -> str:
 def _scan_or_error(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Any) -> RunScan:
     try:
         return _scan(folder, cohort, manifest, case)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         name = case.get("scan") if isinstance(case, dict) else case
         raise ReportError(f"{folder}: the manifest's entry of {name!r} makes no sense: {error}") from error
 
@@ -211,7 +212,7 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
         confidence=confidence,
         alternatives={label: _pairs(value) for label, value in _mapping(case.get("alternatives")).items()},
         verdict=str(case.get("verdict") or ""),
-        shifts=[(int(n), p) for n, p in _pairs(case.get("shifts")) if int(n)],
+        shifts=_shifts(case),
         warnings=tuple(as_text(str(text)) for text in case.get("warnings") or ()),
         landmarks=landmarks,
         frame=frame,
@@ -227,6 +228,16 @@ def _pairs(value: Any) -> list[tuple[str, float]]:
     """Read {name: probability} or [[name, probability], ...], the likeliest first."""
     pairs = list(value.items()) if isinstance(value, dict) else list(value or [])
     return sorted(((str(name), _probability(p)) for name, p in pairs), key=lambda pair: -pair[1])
+
+
+def _shifts(case: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """Read other readings of the whole chain: `shifts` as pairs, or `alternatives` as objects, as in `<scan>.json`."""
+    alternatives = case.get("alternatives")
+    if isinstance(alternatives, list):
+        pairs = _pairs([(entry["shift"], entry["probability"]) for entry in alternatives])
+    else:
+        pairs = _pairs(case.get("shifts"))
+    return [(int(n), p) for n, p in pairs if int(n)]
 
 
 def _probability(value: Any) -> float:
@@ -291,7 +302,9 @@ def _wrong(scan: RunScan) -> list[str]:
 def _unsure(scan: RunScan) -> list[str]:
     found = []
     if scan.verdict == "unsure":
-        others = "; ".join(f"{_levels(n)}: {p:.0%}" for n, p in scan.shifts[:2])
+        others = "; ".join(
+            f"all {_some_levels(n)} {'lower' if n > 0 else 'higher'}: {p:.0%}" for n, p in scan.shifts[:2]
+        )
         found.append(f"unsure of the level ({others})" if others else "unsure of the level")
     if scan.confidence and scan.least_confidence < LOW_CONFIDENCE:
         label = min(scan.confidence, key=lambda name: scan.confidence[name])
@@ -300,4 +313,8 @@ def _unsure(scan: RunScan) -> list[str]:
 
 
 def _levels(n: int) -> str:
-    return f"{abs(n)} level{'s' if abs(n) > 1 else ''} too {'low' if n > 0 else 'high'}"
+    return f"{_some_levels(n)} too {'low' if n > 0 else 'high'}"
+
+
+def _some_levels(n: int) -> str:
+    return f"{abs(n)} level{'s' if abs(n) > 1 else ''}"

@@ -16,7 +16,7 @@ def naive_votes(points, leaves, leaf_values, masses, shape):
         x, y, z = np.floor((vote - LOW) / CELL).astype(int)
         if all(0 <= i < n for i, n in zip((z, y, x), shape, strict=True)):
             weight = float(np.float32(mass * leaf_values[leaf, 3]))
-            cells[z, y, x] += weight * np.array([1, *vote])
+            cells[z, y, x] += weight * np.array([1, *(vote - LOW - CELL * np.array([x, y, z]))])
     return cells
 
 
@@ -25,7 +25,7 @@ def random_cells(seed, shape=(6, 7, 5), n=60):
     points = LOW + rng.uniform(-3, 17, (n, 3))
     leaf_values = np.column_stack([rng.normal(0, 3, (9, 3)), rng.random(9)]).astype(np.float32)
     leaves, masses = rng.integers(0, 9, n).astype(np.int32), rng.random(n).astype(np.float32)
-    cells = np.zeros((*shape, 4))
+    cells = np.zeros((*shape, 4), np.float32)
     collect_votes(points, leaves, leaf_values, masses, LOW, CELL, 0, shape[0], cells)
     return cells, naive_votes(points, leaves, leaf_values, masses, shape)
 
@@ -34,7 +34,7 @@ def random_cells(seed, shape=(6, 7, 5), n=60):
 def test_votes_fall_into_the_cells_of_their_places_or_are_lost(seed):
     found, expected = random_cells(seed)
     assert 0 < np.count_nonzero(expected[..., 0]) < 60
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_slices_of_cells_filled_one_by_one_are_those_filled_at_once():
@@ -45,7 +45,7 @@ def test_slices_of_cells_filled_one_by_one_are_those_filled_at_once():
         np.array([[0.5, -1, 2, 0.7]], np.float32),
         rng.random(60).astype(np.float32),
     )
-    whole, parts = np.zeros((6, 7, 5, 4)), np.zeros((6, 7, 5, 4))
+    whole, parts = np.zeros((6, 7, 5, 4), np.float32), np.zeros((6, 7, 5, 4), np.float32)
     collect_votes(*votes, LOW, CELL, 0, 6, whole)
     for begin, end in ((3, 6), (0, 1), (1, 3), (2, 2)):
         collect_votes(*votes, LOW, CELL, begin, end, parts)
@@ -54,7 +54,7 @@ def test_slices_of_cells_filled_one_by_one_are_those_filled_at_once():
 
 
 def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
-    cells = np.zeros((3, 3, 3, 4))
+    cells = np.zeros((3, 3, 3, 4), np.float32)
     points = np.stack([LOW, LOW + 3 * CELL, LOW + 3 * CELL - 1e-9, LOW - 1e-9])
     still = np.array([[0, 0, 0, 1]], np.float32)
     collect_votes(points, np.zeros(4, np.int32), still, np.ones(4, np.float32), LOW, CELL, 0, 3, cells)
@@ -64,18 +64,18 @@ def test_a_vote_on_the_lower_face_counts_and_one_on_the_upper_face_is_lost():
 
 
 def test_votes_are_added_to_what_is_there():
-    cells = np.full((1, 1, 1, 4), 5.0)
+    cells = np.full((1, 1, 1, 4), 5, np.float32)
     vote = np.array([[0, 0, 0, 0.5]], np.float32)
     collect_votes(LOW[None] + 1, np.zeros(1, np.int32), vote, np.ones(1, np.float32), LOW, CELL, 0, 1, cells)
-    np.testing.assert_allclose(cells[0, 0, 0], 5 + 0.5 * np.array([1, *(LOW + 1)]))
+    np.testing.assert_allclose(cells[0, 0, 0], 5 + 0.5 * np.array([1, 1, 1, 1]))
 
 
 def naive_climb(cells, seed, bandwidth, tolerance, most_steps):
     """Mean shift over all cells within 4 bandwidths, counted in whole cells."""
     reach = int(np.ceil(4 * bandwidth / CELL))
     index = np.argwhere(cells[..., 0] > 0)
-    mass = cells[tuple(index.T)][:, 0]
-    means = cells[tuple(index.T)][:, 1:] / mass[:, None]
+    mass = cells[tuple(index.T)][:, 0].astype(np.float64)
+    means = cells[tuple(index.T)][:, 1:] / mass[:, None] + LOW + CELL * index[:, ::-1]
     mode, density = seed.copy(), 0.0
     for _ in range(most_steps):
         here = np.floor((mode - LOW) / CELL)[::-1]

@@ -85,14 +85,14 @@ def _collect(
     leaf_values: NDArray[np.float32],
     mass: NDArray[np.float32],
     n_threads: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Add the votes of all trees in cells, in parts of slices, side by side; return the cells and their lower corner.
 
     A part walks the voters whose votes can reach it, and no others; parts are taller than that reach, so that all of
     them together walk every voter about twice, however many threads there are.
     """
     low, shape = _cells_around(points)
-    cells = np.zeros((*shape, 4))
+    cells = np.zeros((*shape, 4), np.float32)
     reach = float(np.abs(leaf_values[:, 2]).max()) + _CELL_MM
     height = points[:, 2]  # rising, as voxels are stored
     n_parts = n_workers(n_threads, 1 + int((height[-1] - height[0]) / (2.0 * reach)))
@@ -147,7 +147,7 @@ def _leaves_of_all_trees(
     return out
 
 
-def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threads: int = 1) -> NDArray[np.int64]:
+def smoothed_peaks(masses: NDArray[np.floating[Any]], sigma: float, most: int, n_threads: int = 1) -> NDArray[np.int64]:
     """Find the highest peaks of masses on a grid under a Gaussian: (n, 3) indices, the highest first, at most `most`.
 
     masses : (z, y, x); sigma : standard deviation in cells; the Gaussian is cut at 3 of them
@@ -162,7 +162,7 @@ def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threa
         # A peak is above the slices next to it, and those are smoothed with slices further on.
         low, high = max(begin - 1, 0), min(end + 1, depth)
         first, past = max(low - radius, 0), min(high + radius, depth)
-        own = np.ascontiguousarray(masses[first:past])
+        own = np.ascontiguousarray(masses[first:past], dtype=np.float64)
         smooth = np.empty(own.shape)
         smooth_slices(own, weights, low - first, high - first, smooth)
         smooth = smooth[low - first : high - first]
@@ -175,7 +175,7 @@ def smoothed_peaks(masses: NDArray[np.float64], sigma: float, most: int, n_threa
 
 
 def _modes(
-    cells: NDArray[np.float64], low: NDArray[np.float64], settings: CentreVoteSettings, n_threads: int
+    cells: NDArray[np.float32], low: NDArray[np.float64], settings: CentreVoteSettings, n_threads: int
 ) -> Centres:
     peaks = smoothed_peaks(cells[..., 0], settings.bandwidth_mm / _CELL_MM, settings.most_modes, n_threads)
     seeds = (peaks[:, ::-1] + 0.5) * _CELL_MM + low

@@ -109,9 +109,15 @@ def make_grid(
         raise ImageError(f"{path}: {error}") from None
 
 
+def column_lengths(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lengths of the columns, infinite where the numbers are too large to be squared."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.linalg.norm(matrix, axis=0))
+
+
 def _orthonormal(path: Path | str, matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return the nearest orthonormal directions if `matrix` is them but for rounding, else say what it is."""
-    lengths = np.linalg.norm(matrix, axis=0)
+    lengths = column_lengths(matrix)
     if not np.isfinite(matrix).all() or np.abs(lengths - 1).max() > _LARGEST_ROUNDING:
         raise ImageError(f"{path}: expected orthonormal directions, got axes of length {_shown(lengths)}")
     left, _, right = np.linalg.svd(matrix)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.io.images.checks import checked_size, make_grid
+from vertloc.io.images.checks import checked_size, column_lengths, make_grid
 from vertloc.io.images.image_file import check_finite
 from vertloc.volume import Volume
 
@@ -97,7 +97,7 @@ def volume_from_nibabel(image: NibabelImage, name: str = "") -> Volume:
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise ImageError(f"{where}: expected a finite 4 x 4 affine, got {affine.tolist()}")
     axes = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :3]
-    spacing = np.linalg.norm(axes, axis=0)
+    spacing = column_lengths(axes)
     origin = affine[:3, 3] * (-1.0, -1.0, 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         directions = axes / spacing

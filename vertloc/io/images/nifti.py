@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.io.images.checks import checked_size, checked_spacing, make_grid
+from vertloc.io.images.checks import checked_size, checked_spacing, column_lengths, make_grid
 from vertloc.io.images.image_file import ImageFile
 
 _HEADER_BYTES = 348
@@ -196,7 +196,7 @@ def _grid(path: Path, header: _Header, size: tuple[int, int, int]) -> tuple[Grid
     warnings = _disagreement(header, by_q, by_s, size, takes_s)
     axes, offset = (by_s, header.sform[:, 3]) if takes_s else (by_q, np.array(header.q_offset))
     assert axes is not None
-    lengths = np.linalg.norm(axes, axis=0)
+    lengths = column_lengths(axes)
     if not (lengths > 0).all() or np.abs(lengths / spacing - 1).max() > _LARGEST_STRETCH:
         raise ImageError(
             f"{path}: the header says two things: voxels of {_shown(spacing)} mm by pixdim, of {_shown(lengths)} mm by"

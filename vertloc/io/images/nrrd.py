@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.io.images.checks import checked_size, make_grid, n_dimensions, numbers, whole_numbers
+from vertloc.io.images.checks import checked_size, column_lengths, make_grid, n_dimensions, numbers, whole_numbers
 from vertloc.io.images.image_file import ImageFile, Packing
 
 _LARGEST_HEADER = 1 << 20
@@ -138,7 +138,7 @@ def _grid(
     to_lps = np.array(_TO_LPS.get(space, (1.0, 1.0, 1.0)))
     warnings = () if space in _TO_LPS else (f"space {space[:60]!r} is taken for left-posterior-superior",)
     scale, more = _mm_per_unit(path, fields)
-    lengths = np.linalg.norm(steps, axis=1)
+    lengths = column_lengths(steps.T)
     if not np.isfinite(lengths).all() or not (lengths > 0).all():
         raise ImageError(f"{path}: expected three positive spacings in mm, got {tuple(lengths.tolist())}")
     directions = (steps / lengths[:, None]).T * to_lps[:, None]

@@ -51,4 +51,5 @@ def test_a_known_level_moves_the_whole_chain(toy_model, toy_scans, shift):
     moved = [np.linalg.norm(found.points_mm - point, axis=1).argmin() for _, point in plain]
     pairs = [(label, found.labels[i]) for (label, _), i in zip(plain, moved, strict=True)]
     agree = [RANK[new] - RANK[old] == shift for old, new in pairs if new in RANK]
-    assert np.mean(agree) > 0.6
+    assert len(agree) >= len(plain) - 1
+    assert np.mean(agree) > 0.8

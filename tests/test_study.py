@@ -11,6 +11,7 @@ from vertloc.cohorts.loading import load_folds
 from vertloc.errors import OutputError
 from vertloc.evaluation.scores import evaluate
 from vertloc.model import load_model
+from vertloc.report.runs import read_run
 from vertloc.study import StudyOptions, n_study_steps, run_study
 
 SCANS = {"fold1": ["toy00", "toy01"], "fold2": ["toy02", "toy03"]}
@@ -173,7 +174,7 @@ def contents(out):
     return {
         path.relative_to(out): path.read_bytes()
         for path in out.rglob("*")
-        if path.suffix in (".lml", ".npz", ".png", ".csv", ".md", ".html")
+        if path.suffix in (".lml", ".npz", ".csv", ".md")
     }
 
 
@@ -212,3 +213,20 @@ def test_a_resumed_study_trains_again_what_was_made_of_something_else(tmp_path, 
         (out / "model-fold1.npz").write_bytes(b"damaged")
     run_study(folds, config, out, options)
     assert len(trained) == (2 if change in ("seed", "settings") else 1)
+
+
+def test_several_data_folders_have_a_row_each(tmp_path):
+    for name, seeds in (("one", (0, 1)), ("two", (2, 3))):
+        write_toy_cohort(tmp_path / name, [make_toy_scan(seed) for seed in seeds])
+    paths = [tmp_path / "fold1.txt", tmp_path / "fold2.txt"]
+    paths[0].write_text("toy00\ntoy02\n")
+    paths[1].write_text("toy01\ntoy03\n")
+    data = (tmp_path / "one", tmp_path / "two")
+    study = run_study(load_folds(data, paths), tiny_config(), tmp_path / "out", StudyOptions(data=data))
+    rows = [line for line in study.table.splitlines() if "(2 scans)" in line]
+    assert [line.split("|")[1].strip() for line in rows] == [f"{folder} (2 scans)" for folder in data]
+    n_all = int(next(line for line in study.table.splitlines() if line.startswith("| all ")).split("|")[2])
+    assert sum(int(line.split("|")[2]) for line in rows) == n_all == 28
+    page = (tmp_path / "out/report.html").read_text()
+    assert all(f"toy0{i}" in page for i in range(4))
+    assert read_run(tmp_path / "out").scores == study.scores

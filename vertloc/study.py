@@ -88,7 +88,7 @@ def run_study(
     remove_stale_temporaries(out / "lml-without-chain")
     if options.report:
         check_can_report()
-    _check_folder_of_results(folds, out)
+    _check_folder_of_results([*options.data, *(fold.root for fold in folds)], out)
     tasks = _training_tasks(folds, config, out, options)
     results: list[CaseResult] = []
     with _all_trained_on_cluster(tasks, options) as resume:
@@ -100,11 +100,11 @@ def run_study(
     scores, without = _scored(folds, out)
     table = study_table(scores, without, _by_cohort(folds, scores, options.data))
     write_bytes_atomically(out / "table.md", table.encode())
-    settings = {**_provenance(folds, options.seed), "configuration": config.as_dict()}
+    settings = {**_provenance(folds, options), "configuration": config.as_dict()}
     write_bytes_atomically(out / "scores.json", scores_json(scores, settings, versions()).encode())
     write_bytes_atomically(out / "scores.csv", scores_csv(scores).encode())
     if options.report:
-        write_report(out, folds[0].root, options.n_jobs, progress=progress)
+        write_report(out, n_jobs=options.n_jobs, progress=progress)
     return Study(scores, without, results, table)
 
 
@@ -196,9 +196,9 @@ def _is_below(path: Path, folder: Path) -> bool:
     return path.absolute().is_relative_to(folder.absolute())
 
 
-def _check_folder_of_results(folds: Sequence[Cohort], out: Path) -> None:
+def _check_folder_of_results(data: Sequence[Path], out: Path) -> None:
     """Make sure that the results do not lie among the data, where a later run would meet them."""
-    for root in {fold.root for fold in folds}:
+    for root in dict.fromkeys(data):
         if out.resolve().is_relative_to(root.resolve()):
             raise OutputError(f"{out}: lies in the data folder {root}, where its landmarks would pass for annotations")
 
@@ -210,9 +210,10 @@ def n_study_steps(folds: Sequence[Cohort], config: Config, report: bool = True) 
     return training + n_cases * (2 if report else 1)
 
 
-def _provenance(folds: Sequence[Cohort], seed: int) -> dict[str, Any]:
+def _provenance(folds: Sequence[Cohort], options: StudyOptions) -> dict[str, Any]:
     """Say what the scores were measured on, beside the configuration."""
     return {
-        "seed": seed,
+        "seed": options.seed,
+        "data": [str(root) for root in options.data] or [str(folds[0].root)],
         "folds": [{"name": fold.name, "root": str(fold.root), "n_scans": len(fold.cases)} for fold in folds],
     }

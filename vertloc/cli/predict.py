@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from vertloc.cli.console import complain, progress_bar, say
 from vertloc.cli.summary import look_first_table, need_a_look
-from vertloc.cli.train import one_or_all
 from vertloc.cohorts.case import Case
 from vertloc.cohorts.dicom_inputs import dicom_cases
 from vertloc.cohorts.input_lists import expand_inputs, part_of
@@ -119,9 +118,9 @@ def _all_cases(args: Namespace) -> list[Case]:
     inputs = [*args.inputs, *args.list]
     if args.data is not None and not inputs:
         if args.folds:
-            folds = load_folds(one_or_all(args.data), args.folds, need_landmarks=False)
+            folds = load_folds(args.data, args.folds, need_landmarks=False)
             return [case for fold in folds for case in fold.cases]
-        return list(load_cohort(one_or_all(args.data), need_landmarks=False).cases)
+        return list(load_cohort(args.data, need_landmarks=False).cases)
     if args.data is not None or args.folds or not inputs:
         raise CohortError("expected either image files and folders, or --data DIR with --folds FILE..., or --list FILE")
     rest, cases = dicom_cases(expand_inputs(args.inputs, args.list), args.series, args.keep_names)

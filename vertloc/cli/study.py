@@ -7,7 +7,7 @@ import time
 from argparse import Namespace
 
 from vertloc.cli.console import complain, progress_bar, say
-from vertloc.cli.train import chosen_config, one_or_all
+from vertloc.cli.train import chosen_config
 from vertloc.cohorts.loading import load_folds
 from vertloc.errors import CohortError
 from vertloc.io.outputs import make_folder
@@ -21,7 +21,7 @@ def run(args: Namespace) -> int:
         make_folder(args.cache)
     if len(args.folds) < 2:
         raise CohortError(f"expected two fold files or more, got {args.folds[0]} alone")
-    folds = load_folds(one_or_all(args.data), args.folds)
+    folds = load_folds(args.data, args.folds)
     start = time.perf_counter()
     options = StudyOptions(
         seed=args.seed,

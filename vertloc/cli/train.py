@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 from vertloc.cli.console import progress_bar, say
 from vertloc.cohorts.case import Case
@@ -55,11 +53,6 @@ def _train_with_cluster(
         return train(cases, config, args.seed, args.n_jobs, names, step, cache)
 
 
-def one_or_all(data: Sequence[Path]) -> Any:
-    """Return the only data folder as it is, or all."""
-    return data[0] if len(data) == 1 else data
-
-
 def chosen_config(args: Namespace) -> Config:
     """Return the configuration that the arguments name, or the built-in one."""
     return read_config(args.config) if args.config else Config()
@@ -67,5 +60,5 @@ def chosen_config(args: Namespace) -> Config:
 
 def _cases(args: Namespace) -> list[Case]:
     if args.folds:
-        return list(chain.from_iterable(fold.cases for fold in load_folds(one_or_all(args.data), args.folds)))
-    return list(load_cohort(one_or_all(args.data)).cases)
+        return list(chain.from_iterable(fold.cases for fold in load_folds(args.data, args.folds)))
+    return list(load_cohort(args.data).cases)

@@ -118,7 +118,7 @@ def read_run(folder: Path, truth: Path | None = None) -> Run:
         first_of.setdefault(entry[2].get("scan") if isinstance(entry[2], dict) else None, entry)
     entries = list(first_of.values())
     scans = [_scan_or_error(folder, *entry) for entry in entries]
-    scores = _scores(folder, truth or _truth_of_study(folder), scans)
+    scores = _scores(folder, [truth] if truth else _truth_of_study(folder), scans)
     by_scan = {score.scan: score for score in scores.scans} if scores else {}
     judged = [RunScan(**{**vars(scan), "score": by_scan.get(scan.scan)}) for scan in scans]
     first = manifests[0][1]
@@ -259,26 +259,30 @@ def _landmarks(folder: Path, scan: str) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def _truth_of_study(folder: Path) -> Path | None:
-    """Return the data folder that a study was scored with, if it still is where it was."""
+def _truth_of_study(folder: Path) -> list[Path]:
+    """Return the data folders that a study was scored with, if they still are where they were."""
     path = folder / "scores.json"
     if not path.exists():
-        return None
-    folds = _mapping(_read_json(path).get("configuration")).get("folds") or []
-    roots = [Path(str(fold["root"])) for fold in folds if isinstance(fold, dict) and "root" in fold]
-    return roots[0] if roots and roots[0].is_dir() else None
+        return []
+    settings = _mapping(_read_json(path).get("configuration"))
+    folds = settings.get("folds") or []
+    named = settings.get("data") or [fold["root"] for fold in folds if isinstance(fold, dict) and "root" in fold]
+    roots = [Path(str(root)) for root in dict.fromkeys(map(str, named))]
+    return roots if all(root.is_dir() for root in roots) else []
 
 
-def _scores(folder: Path, truth: Path | None, scans: Sequence[RunScan]) -> Scores | None:
-    """Score the scans of the run that are annotated below `truth`."""
-    if truth is None:
+def _scores(folder: Path, truth: Sequence[Path], scans: Sequence[RunScan]) -> Scores | None:
+    """Score the scans of the run that are annotated below the folders of `truth`."""
+    if not truth:
         return None
-    if not truth.is_dir():
-        raise ReportError(f"{truth}: no such folder")
+    for root in truth:
+        if not root.is_dir():
+            raise ReportError(f"{root}: no such folder")
     inside = landmark_folder(folder).resolve()
     annotated = {
         landmark_scan_name(path)
-        for path in truth.rglob("*")
+        for root in truth
+        for path in root.rglob("*")
         if is_landmark_path(path) and not path.resolve().is_relative_to(inside)
     }
     wanted = [scan.scan for scan in scans if scan.scan in annotated]

@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser docs check format config bench fuzz torture determinism soak clean
+.PHONY: demo test browser docs notebook check format config bench fuzz torture determinism soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -28,6 +28,11 @@ browser: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Runs the documentation's notebook again and keeps its results in it.
+notebook: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebooks/inside.ipynb
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

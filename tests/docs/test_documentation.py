@@ -1,6 +1,7 @@
 """What README and documentation show can be typed: commands parse, links lead somewhere, generated parts are whole."""
 
 import ast
+import json
 import re
 import shlex
 import sys
@@ -56,6 +57,20 @@ def test_links_and_pictures_on_the_page_are_there(name):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists() or target == "model-card.md", f"{name}: {target}"
+
+
+def test_the_notebook_was_run_to_its_end_and_shows_its_pictures():
+    cells = json.loads((ROOT / "docs/notebooks/inside.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    for cell in code:
+        text = "".join(cell["source"]).replace("%matplotlib inline", "")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "vertloc":
+                assert hasattr(vertloc, node.attr), f"vertloc.{node.attr}"
 
 
 @pytest.fixture

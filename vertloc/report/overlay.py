@@ -101,7 +101,7 @@ def _figure(views: tuple[View, View], marks: Sequence[Mark], title: str, headlin
     inches_per_mm = pixels_per_mm / _DPI
     content = sum(widths_mm) * inches_per_mm + _GAP_INCHES
     width, height = max(_LEAST_INCHES, content), height_mm * inches_per_mm + _HEAD_INCHES + _FOOT_INCHES
-    figure = Figure(figsize=(width, height), dpi=_DPI)
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="black")
     side = (width - content) / 2 / width
     axes = figure.subplots(
         ncols=2,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vertloc.centroids import Centroids
-from vertloc.config import CentreForestSettings, ClassifierSettings, Config, NamingForestSettings
+from vertloc.config import CentreForestSettings, ClassifierSettings, Config, NamingDiscriminantSettings
 from vertloc.geometry import Grid
 from vertloc.io.images import write_image
 from vertloc.io.landmarks.lml import write_lml
 from vertloc.stages.context_features import ContextFeatureSettings
+from vertloc.stages.discriminant import DiscriminantSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.preprocess import PreprocessSettings, preprocess
 from vertloc.stages.sampling import CentreSampleSettings, SamplingSettings, TrainingScan
@@ -87,21 +88,15 @@ def toy_config():
     small = ContextFeatureSettings(largest_offset_mm=40.0, largest_size_mm=24.0)
     forest = ForestSettings(n_trees=4, max_depth=12, features_per_tree=120, features_per_node=30)
     near = ContextFeatureSettings(largest_offset_mm=25.0, largest_size_mm=16.0)
-    naming = ForestSettings(
-        n_trees=12,
-        max_depth=12,
-        features_per_tree=150,
-        shared_features=300,
-        features_per_node=30,
-        patient_share=1.0,
-    )
     return Config(
         preprocess=PreprocessSettings(spacing_mm=4.0),
         classifier=ClassifierSettings(
             SamplingSettings(foreground_per_scan=1500, background_per_scan=800), small, forest
         ),
         centres=CentreForestSettings(True, CentreSampleSettings(per_scan=1500), near, forest),
-        naming=NamingForestSettings(True, NamingSampleSettings(views_per_scan=2), small, naming),
+        naming=NamingDiscriminantSettings(
+            True, NamingSampleSettings(views_per_scan=4), small, DiscriminantSettings(300)
+        ),
     )
 
 

@@ -25,6 +25,7 @@ from vertloc.stages.centre_votes import CentreVoteSettings
 from vertloc.stages.centroid_density import DensitySettings
 from vertloc.stages.context_features import ContextFeatureSettings, FeatureRule
 from vertloc.stages.dense_labels import DenseLabelSettings
+from vertloc.stages.discriminant import DiscriminantSettings
 from vertloc.stages.naming import NamingSettings
 from vertloc.stages.naming_samples import NamingSampleSettings
 from vertloc.stages.posterior import PosteriorSettings
@@ -81,36 +82,23 @@ class CentreForestSettings:
 
 
 @dataclass(frozen=True, config=CHECKED)
-class NamingForestSettings:
-    """The naming forest: which vertebra is centred here? It looks from the spine, in the spine's own frame.
+class NamingDiscriminantSettings:
+    """The naming discriminant: which vertebra is centred here? It looks from the spine, in the spine's own frame.
 
-    grow : false: there is no naming forest; the first chain is the result
-    samples : places around the centroids that are shown to the trees
+    learn : false: there is none; the first chain is the result
+    samples : places around the centroids that it is taught with
     features : what it sees, further than the classification forest: ribs, pelvis, skull base
-    forest : how its trees grow; few places are asked, so trees are cheap, but each has its own frame, so that the
-        features must be shared
+    discriminant : how it is learnt
     """
 
-    grow: bool = True
+    learn: bool = True
     samples: NamingSampleSettings = field(default_factory=NamingSampleSettings)
     features: ContextFeatureSettings = field(
-        default_factory=lambda: ContextFeatureSettings(largest_offset_mm=110.0, largest_size_mm=45.0)
-    )
-    forest: ForestSettings = field(
-        default_factory=lambda: ForestSettings(
-            n_trees=80,
-            max_depth=24,
-            min_samples_leaf=3,
-            features_per_tree=400,
-            shared_features=2400,
-            features_per_node=80,
-            patient_share=1.0,
+        default_factory=lambda: ContextFeatureSettings(
+            largest_offset_mm=110.0, largest_size_mm=45.0, lowest_hu=-150.0, highest_hu=350.0
         )
     )
-
-    def __post_init__(self) -> None:
-        if self.forest.shared_features == 0:
-            raise ValueError("forest.shared_features must be at least 1: the naming forest shares its features")
+    discriminant: DiscriminantSettings = field(default_factory=DiscriminantSettings)
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -133,11 +121,12 @@ class PredictionSettings:
 
 @dataclass(frozen=True, config=CHECKED)
 class Config:
-    """All settings: how the three forests and the shape model are trained, and how the model will be applied.
+    """All settings: how the forests, the discriminant and the shape model are learnt, and how the model is applied.
 
     preprocess : scan -> small isotropic volume along the patient's axes
     labels : annotated centroids -> a distribution over 26 vertebrae and background at every voxel
-    classifier, centres, naming : the three forests
+    classifier, centres : the two forests
+    naming : the discriminant that names the places they find
     shape : annotated centroids -> displacements between neighbouring vertebrae
     prediction : how the trained model is applied
     """
@@ -146,7 +135,7 @@ class Config:
     labels: DenseLabelSettings = field(default_factory=DenseLabelSettings)
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     centres: CentreForestSettings = field(default_factory=CentreForestSettings)
-    naming: NamingForestSettings = field(default_factory=NamingForestSettings)
+    naming: NamingDiscriminantSettings = field(default_factory=NamingDiscriminantSettings)
     shape: ShapeModelSettings = field(default_factory=ShapeModelSettings)
     prediction: PredictionSettings = field(default_factory=PredictionSettings)
 

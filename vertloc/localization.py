@@ -92,7 +92,7 @@ def localize_prepared(
         known = Centroids(world.labels, small.from_world(world.points_mm), "world")
         proposals = with_known(proposals, known)
     first = label_chain(proposals, model.shape, model.settings.chain)
-    candidates, labelling = label_again(small, proposals, first, model, known)
+    candidates, labelling = label_again(small, proposals, first, model, n_jobs, known)
     return _localization(stored, small, proposals, candidates, labelling)
 
 
@@ -107,16 +107,21 @@ def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidate
 
 
 def label_again(
-    volume: IsotropicVolume, proposals: Candidates, first: Labelling, model: Model, known: Centroids | None = None
+    volume: IsotropicVolume,
+    proposals: Candidates,
+    first: Labelling,
+    model: Model,
+    n_jobs: int = 1,
+    known: Centroids | None = None,
 ) -> tuple[Candidates, Labelling]:
     """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew.
 
     known : vertebrae that are certain, in the frame of the volume
     """
-    if model.naming_forest is None or len(first.centroids) == 0:
+    if model.discriminant is None or len(first.centroids) == 0:
         return proposals, first
     candidates = name_in_spine_frame(
-        volume, proposals.places_mm, first, model.naming_forest, model.shape, model.settings.naming
+        volume, proposals.places_mm, first, model.discriminant, model.shape, model.settings.naming, n_jobs
     )
     if known is not None and len(known):
         candidates = with_known(candidates, known)

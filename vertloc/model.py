@@ -24,8 +24,10 @@ from vertloc.models import find_model
 from vertloc.settings import CHECKED
 from vertloc.stages.context_features import FeatureRule
 from vertloc.stages.dense_labels import N_CLASSES, RadiusFactor
+from vertloc.stages.discriminant import LinearDiscriminant
 from vertloc.stages.forest import FlatForest
-from vertloc.stages.packed_forest import MEMBERS, checked_array, pack_forest, unpack_distributions, unpack_votes
+from vertloc.stages.packed_discriminant import pack_discriminant, unpack_discriminant
+from vertloc.stages.packed_forest import checked_array, pack_forest, unpack_distributions, unpack_votes
 from vertloc.stages.preprocess import PreprocessSettings
 from vertloc.stages.shape_model import N_PAIRS, ShapeModel
 
@@ -60,7 +62,7 @@ class Model:
     settings : how it is applied
     classifier : leaves are (27,) class distributions
     centre_forest : leaves are (4,) votes; None if it was trained without
-    naming_forest : leaves are (27,) class distributions, features in the spine's frame; None likewise
+    discriminant : names places, with features in the spine's frame; None likewise
     """
 
     preprocess: PreprocessSettings
@@ -68,7 +70,7 @@ class Model:
     settings: PredictionSettings
     classifier: FlatForest
     centre_forest: FlatForest | None
-    naming_forest: FlatForest | None
+    discriminant: LinearDiscriminant | None
     shape: ShapeModel
     provenance: Provenance
 
@@ -78,7 +80,7 @@ class StoredSettings:
     """The settings in a model file: what prediction reads, and nothing else.
 
     A later version may add keys to these classes; see `settings_from_dict` for what older models get.
-    classifier, centres, naming : the feature rules of the forests that are there
+    classifier, centres, naming : the feature rules of the parts that are there
     """
 
     preprocess: PreprocessSettings
@@ -102,8 +104,8 @@ def save_model(model: Model, path: Path | str) -> None:
     arrays = _named("classifier", pack_forest(model.classifier))
     if model.centre_forest is not None:
         arrays |= _named("centres", pack_forest(model.centre_forest))
-    if model.naming_forest is not None:
-        arrays |= _named("naming", pack_forest(model.naming_forest))
+    if model.discriminant is not None:
+        arrays |= _named("naming", pack_discriminant(model.discriminant))
     arrays |= {"shape/mean_mm": model.shape.mean_mm, "shape/covariance_mm2": model.shape.covariance_mm2}
     settings, provenance = asdict(_stored_settings(model)), asdict(model.provenance)
     model_of(
@@ -115,7 +117,7 @@ def save_model(model: Model, path: Path | str) -> None:
 
 
 def _stored_settings(model: Model) -> StoredSettings:
-    rules = [None if f is None else f.pool.rule for f in (model.centre_forest, model.naming_forest)]
+    rules = [None if part is None else part.pool.rule for part in (model.centre_forest, model.discriminant)]
     return StoredSettings(
         model.preprocess, model.label_radius_factor, model.classifier.pool.rule, model.settings, *rules
     )
@@ -148,10 +150,9 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     provenance = _provenance(header.get("provenance"))
     classifier = _forest(arrays, "classifier", settings.classifier)
     centre_forest = None if settings.centres is None else _forest(arrays, "centres", settings.centres, votes=True)
-    naming_forest = None if settings.naming is None else _forest(arrays, "naming", settings.naming)
-    forests = (classifier, centre_forest, naming_forest)
+    discriminant = None if settings.naming is None else _discriminant(arrays, "naming", settings.naming)
     how = (settings.preprocess, settings.label_radius_factor, settings.prediction)
-    return Model(*how, *forests, _shape_model(arrays), provenance)
+    return Model(*how, classifier, centre_forest, discriminant, _shape_model(arrays), provenance)
 
 
 def _provenance(raw: object) -> Provenance:
@@ -166,7 +167,7 @@ def _provenance(raw: object) -> Provenance:
 def _shape_model(arrays: dict[str, NDArray[Any]]) -> ShapeModel:
     mean = checked_array(arrays.get("shape/mean_mm"), "shape/mean_mm", np.float64, (N_PAIRS, 3))
     covariance = checked_array(arrays.get("shape/covariance_mm2"), "shape/covariance_mm2", np.float64, (N_PAIRS, 3, 3))
-    # Distances along the chain scale the naming forest's features: none may vanish, also over several pairs.
+    # Distances along the chain scale the discriminant's features: none may vanish, also over several pairs.
     reached = np.concatenate([np.zeros((1, 3)), np.cumsum(mean, axis=0)])
     distance = np.linalg.norm(reached[:, None] - reached[None], axis=2)[np.triu_indices(N_PAIRS + 1, 1)]
     if distance.min() < 1 or np.abs(mean).max() > _FARTHEST_MM:
@@ -181,8 +182,19 @@ def _shape_model(arrays: dict[str, NDArray[Any]]) -> ShapeModel:
 
 
 def _forest(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, votes: bool = False) -> FlatForest:
-    own = {name: arrays[f"{prefix}/{name}"] for name in MEMBERS if f"{prefix}/{name}" in arrays}
+    own = _own(arrays, prefix)
     try:
         return unpack_votes(own, rule) if votes else unpack_distributions(own, rule, N_CLASSES)
     except ValueError as error:
         raise ValueError(f"{prefix}/{error}") from error
+
+
+def _discriminant(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule) -> LinearDiscriminant:
+    try:
+        return unpack_discriminant(_own(arrays, prefix), rule, N_CLASSES)
+    except ValueError as error:
+        raise ValueError(f"{prefix}/{error}") from error
+
+
+def _own(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}

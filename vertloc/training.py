@@ -21,6 +21,7 @@ from vertloc.config import CentreForestSettings, ClassifierSettings, Config
 from vertloc.errors import LandmarkError, TrainingError
 from vertloc.io.landmarks.registry import read_centroids
 from vertloc.model import Model, Provenance
+from vertloc.stages.discriminant import learn_discriminant
 from vertloc.stages.forest_growing import ForestPlan, TreeMaker, grow_forest
 from vertloc.stages.leaves import Leaves, rounded_votes, sparse_distributions
 from vertloc.stages.naming_samples import naming_views
@@ -81,15 +82,14 @@ def train_on_scans(
             views = centre_views(scans, config.labels, config.centres.samples, sample_seed, n_jobs)
             plan = _plan(config.centres, centre_seed, grow_centre_tree, rounded_votes)
             centre_forest = grow_forest(views, plan, n_jobs, progress)
-    naming_forest = None
-    if config.naming.grow:
-        with _timed("grow the naming forest"):
-            pool_seed, view_seed, tree_seed = naming_seed.spawn(3)
+    discriminant = None
+    if config.naming.learn:
+        with _timed("learn the naming discriminant"):
+            pool_seed, view_seed = naming_seed.spawn(2)
             views = naming_views(scans, shape, config.naming.samples, view_seed, n_jobs)
-            tree_seeds = tree_seed.spawn(config.naming.forest.n_trees)
-            how = (grow_classification_tree, sparse_distributions)
-            plan = ForestPlan(*how, config.naming.features, config.naming.forest, pool_seed, tree_seeds)
-            naming_forest = grow_forest(views, plan, n_jobs, progress)
+            how = (config.naming.features, config.naming.discriminant)
+            discriminant = learn_discriminant(views, *how, pool_seed, n_jobs)
+            progress()
     provenance = Provenance(
         vertloc=vertloc.__version__,
         seed=seed,
@@ -100,15 +100,14 @@ def train_on_scans(
         configuration=config.as_yaml(),
     )
     radius_factor = config.labels.radius_factor
-    forests = (classifier, centre_forest, naming_forest)
-    return Model(config.preprocess, radius_factor, config.prediction, *forests, shape, provenance)
+    parts = (classifier, centre_forest, discriminant, shape)
+    return Model(config.preprocess, radius_factor, config.prediction, *parts, provenance)
 
 
 def n_training_steps(n_cases: int, config: Config) -> int:
     """Return how often `train` calls its `progress`."""
     centre_trees = config.centres.forest.n_trees * config.centres.grow
-    naming_trees = config.naming.forest.n_trees * config.naming.grow
-    return n_cases + config.classifier.forest.n_trees + centre_trees + naming_trees
+    return n_cases + config.classifier.forest.n_trees + centre_trees + config.naming.learn
 
 
 def read_training_scans(

@@ -49,7 +49,7 @@ def measure_candidates(scene: Scene) -> list[Figure]:
     chain = interleaved(
         {
             "chain": Contender(lambda: label_chain(proposals, model.shape, settings.chain), scene.repeats(9)),
-            "again": Contender(lambda: label_again(volume, proposals, first, model), scene.repeats(5)),
+            "again": Contender(lambda: label_again(volume, proposals, first, model, N_THREADS), scene.repeats(5)),
         }
     )
     kd = "k-d tree mean shift, as many seeds"

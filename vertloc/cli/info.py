@@ -25,8 +25,8 @@ def run(args: Namespace) -> int:
     show(_forest_line("classification forest", model.classifier))
     if model.centre_forest is not None:
         show(_forest_line("centre forest", model.centre_forest))
-    if model.naming_forest is not None:
-        show(_forest_line("naming forest", model.naming_forest))
+    if model.discriminant is not None:
+        show(f"naming discriminant: {len(model.discriminant.pool)} features")
     show("applied with:")
     settings = {"preprocess": asdict(model.preprocess), "prediction": asdict(model.settings)}
     _print_indented(yaml.safe_dump(settings, sort_keys=False))

@@ -30,6 +30,12 @@ OutsideRule = Literal["replicate", "constant"]
 Offset = Annotated[float, Field(ge=1, le=400)]
 Size = Annotated[float, Field(ge=0.5, le=200)]
 Intensity = Annotated[float, Field(ge=-4096, le=16384)]
+_LOWEST_HU, _HIGHEST_HU = -4096.0, 16384.0
+
+
+def _check_window(lowest_hu: float, highest_hu: float) -> None:
+    if not lowest_hu < highest_hu:
+        raise ValueError(f"lowest_hu {lowest_hu} must lie below highest_hu {highest_hu}")
 
 
 @checked(frozen=True, config=CHECKED)
@@ -40,12 +46,18 @@ class FeatureRule:
     largest_size_mm : no edge of a box is longer
     outside : the rule for what lies outside the image
     outside_hu : the intensity of the outside under the rule "constant"
+    lowest_hu, highest_hu : intensities are clipped to this window before boxes are averaged
     """
 
     largest_offset_mm: Offset = 90.0
     largest_size_mm: Size = 40.0
     outside: OutsideRule = "replicate"
     outside_hu: Intensity = -1000.0
+    lowest_hu: Intensity = _LOWEST_HU
+    highest_hu: Intensity = _HIGHEST_HU
+
+    def __post_init__(self) -> None:
+        _check_window(self.lowest_hu, self.highest_hu)
 
     @property
     def reach_mm(self) -> float:
@@ -71,6 +83,9 @@ class ContextFeatureSettings:
     local_share : share of features that are a box minus the voxel's own value; the rest compares two boxes
     outside : what lies past the image's border: its nearest voxel again (replicate), or `outside_hu` (constant)
     outside_hu : the intensity of the outside under the rule "constant"
+    lowest_hu : intensities are clipped to a window before boxes are averaged, so that air and metal do not outweigh
+        the difference between muscle and bone; the default window clips nothing
+    highest_hu : upper end of the window
     """
 
     largest_offset_mm: Offset = 90.0
@@ -82,8 +97,11 @@ class ContextFeatureSettings:
     local_share: Share = 0.2
     outside: OutsideRule = "replicate"
     outside_hu: Intensity = -1000.0
+    lowest_hu: Intensity = _LOWEST_HU
+    highest_hu: Intensity = _HIGHEST_HU
 
     def __post_init__(self) -> None:
+        _check_window(self.lowest_hu, self.highest_hu)
         if not self.smallest_size_mm <= self.largest_size_mm:
             found = f"smallest_size_mm {self.smallest_size_mm}, largest_size_mm {self.largest_size_mm}"
             raise ValueError(f"smallest_size_mm <= largest_size_mm must hold, got {found}")
@@ -94,7 +112,8 @@ class ContextFeatureSettings:
     @property
     def rule(self) -> FeatureRule:
         """The part that prediction needs."""
-        return FeatureRule(self.largest_offset_mm, self.largest_size_mm, self.outside, self.outside_hu)
+        window = (self.lowest_hu, self.highest_hu)
+        return FeatureRule(self.largest_offset_mm, self.largest_size_mm, self.outside, self.outside_hu, *window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +225,12 @@ def make_integral_image(
     pad = rule.padding(volume.spacing_mm)
     n_z = volume.voxels.shape[0] - z_first if n_z is None else n_z
     # Subtracting the outside intensity makes the outside count as zero.
-    outside = round(rule.outside_hu)
+    outside = round(min(max(rule.outside_hu, rule.lowest_hu), rule.highest_hu))
     _, height, width = volume.voxels.shape
     # numpy asks the system for large pages, a kernel would not: the walk reads all over the image.
     sums = np.empty((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), np.int32)
-    integral_image(volume.voxels, z_first, pad, outside, rule.outside == "replicate", sums)
+    window = round(rule.lowest_hu), round(rule.highest_hu)
+    integral_image(volume.voxels, z_first, pad, window, outside, rule.outside == "replicate", sums)
     return IntegralImage(sums, pad, z_first)
 
 

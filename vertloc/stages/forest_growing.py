@@ -79,7 +79,7 @@ def grow_forest(
     if plan.settings.shared_features:
         rng = np.random.default_rng(plan.pool_seed)
         shared = draw_feature_pool(plan.settings.shared_features, plan.features, rng)
-        everything = _columns(views, np.arange(len(targets)), shared, n_threads)
+        everything = view_columns(views, np.arange(len(targets)), shared, n_threads)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(plan.tree_seeds[tree])
@@ -116,7 +116,7 @@ def samples_of_some_patients(
 def _own_features(views: Sequence[TrainingView], plan: ForestPlan, rng: np.random.Generator) -> _TreeData:
     rows = samples_of_some_patients(views, plan.settings, rng)
     pool = draw_feature_pool(plan.settings.features_per_tree, plan.features, rng)
-    return _TreeData(rows, _columns(views, rows, pool, 1), pool)
+    return _TreeData(rows, view_columns(views, rows, pool, 1), pool)
 
 
 def _some_shared_features(
@@ -140,7 +140,7 @@ def _some_shared_features(
     return _TreeData(rows, columns, shared.some(features), features)
 
 
-def _columns(
+def view_columns(
     views: Sequence[TrainingView], rows: NDArray[np.int64], pool: FeaturePool, n_threads: int
 ) -> NDArray[np.int16]:
     """Evaluate a pool at some samples: (F, n) int16.

@@ -1,14 +1,14 @@
-"""Training scans -> views of their annotated centroids in the spine's frame, to teach the naming forest.
+"""Training scans -> views of their annotated centroids in the spine's frame, to teach the naming discriminant.
 
-A view is a scan as a user might have cropped it, mirrored or not, with frames as imperfect as found ones are. Its
-samples lie scattered around the centroids, as found centres do; others lie between and beside the vertebrae and teach
-what is no centre.
+A view is a scan as another hospital would have cropped and scanned it (see `scan_views`), mirrored or not, with frames
+as imperfect as found ones are. Its samples lie scattered around the centroids, as found centres do; others lie between
+and beside the vertebrae and teach what is no centre.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
-from vertloc.geometry import Grid, Points
-from vertloc.settings import CHECKED, Share
+from vertloc.geometry import Points
+from vertloc.settings import CHECKED
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan, TrainingView, generators
+from vertloc.stages.scan_views import ScanViewSettings, draw_scan_view
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import rotation, spine_frames
 from vertloc.vertebrae import RANK
@@ -32,9 +33,10 @@ _TRIES_PER_NEGATIVE = 30
 
 @checked(frozen=True, config=CHECKED)
 class NamingSampleSettings:
-    """What the naming forest is taught with.
+    """What the naming discriminant is taught with.
 
-    views_per_scan : the first is the whole scan, the others are cropped from above and below
+    views_per_scan : the first is the scan as it is, the others are changed
+    changes : how
     samples_per_vertebra : samples around each centroid in a view
     scatter_mm : their standard deviation, about the error of a found centre
     negatives_per_view : samples that are no centre, to learn to refuse
@@ -42,18 +44,17 @@ class NamingSampleSettings:
     negative_near_mm : two thirds of them lie this near to one: discs, halfway to the next body
     tilt_degrees : standard deviation of the error of the spine's direction
     scale_deviation : standard deviation of the error of the patient's size, as a share
-    balance : 0 keeps the frequencies of the vertebrae in the training scans, 1 gives all the same weight
     """
 
-    views_per_scan: Annotated[int, Field(ge=1, le=100)] = 3
-    samples_per_vertebra: Annotated[int, Field(ge=1, le=1000)] = 8
+    views_per_scan: Annotated[int, Field(ge=1, le=100)] = 12
+    changes: ScanViewSettings = field(default_factory=ScanViewSettings)
+    samples_per_vertebra: Annotated[int, Field(ge=1, le=1000)] = 4
     scatter_mm: Annotated[float, Field(ge=0, le=20)] = 2.0
-    negatives_per_view: Annotated[int, Field(ge=0, le=1000)] = 21
+    negatives_per_view: Annotated[int, Field(ge=0, le=1000)] = 14
     negative_from_mm: Annotated[float, Field(ge=0, le=100)] = 6.0
     negative_near_mm: Annotated[float, Field(ge=0, le=100)] = 16.0
     tilt_degrees: Annotated[float, Field(ge=0, le=45)] = 4.0
-    scale_deviation: Annotated[float, Field(ge=0, le=0.5)] = 0.04
-    balance: Share = 0.5
+    scale_deviation: Annotated[float, Field(ge=0, le=0.5)] = 0.05
 
     def __post_init__(self) -> None:
         if not self.negative_from_mm <= self.negative_near_mm:
@@ -83,25 +84,15 @@ def naming_views(
     seed: np.random.SeedSequence,
     n_threads: int = 1,
 ) -> list[TrainingView]:
-    """Draw what teaches the naming forest; targets are (n, 27) class masses, balanced over all views."""
+    """Draw what teaches the naming discriminant; targets are (n, 27), 1 for a sample's class."""
     rngs = generators(seed, len(scans))
     drawn = run_pieces(lambda i: draw_naming_views(scans[i], shape, settings, rngs[i]), len(scans), n_threads)
-    classes = [view.classes for views in drawn for view in views]
-    weights = _class_weights(np.concatenate([np.empty(0, np.uint8), *classes]), settings.balance)
-    mass = np.eye(N_CLASSES, dtype=np.float32) * weights
+    mass = np.eye(N_CLASSES, dtype=np.float32)
     return [
         TrainingView(view.volume, scan.patient, view.index, mass[view.classes], view.frame, view.frames)
         for scan, views in zip(scans, drawn, strict=True)
         for view in views
     ]
-
-
-def _class_weights(classes: NDArray[np.uint8], balance: float) -> NDArray[np.float32]:
-    """Weight of each class: its frequency to the power of minus `balance`."""
-    share = np.bincount(classes, minlength=N_CLASSES) / max(len(classes), 1)
-    weights = np.zeros(N_CLASSES)
-    weights[share > 0] = share[share > 0] ** -balance
-    return weights.astype(np.float32)
 
 
 def draw_naming_views(
@@ -114,52 +105,33 @@ def draw_naming_views(
     ranks = np.array([rank for rank, _ in known], np.int64)
     points = np.stack([point for _, point in known])
     frames = spine_frames(points, ranks, shape)
-    at = scan.volume.grid.to_index(points)
     views = []
-    for view in range(settings.views_per_scan):
-        volume, below = scan.volume, 0
-        if view > 0 and len(ranks) > 3:
-            volume, below = _cropped(scan.volume, at[:, 0], rng)
-        views.append(_view(volume, below, at, ranks, frames, settings, rng))
+    for k in range(settings.views_per_scan):
+        volume = scan.volume if k == 0 else draw_scan_view(scan.volume, points, settings.changes, rng)
+        views.append(_view(volume, points, ranks, frames, settings, rng))
     return views
-
-
-def _cropped(
-    volume: IsotropicVolume, centre_z: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[IsotropicVolume, int]:
-    """Keep the slices around 3 to 10 successive vertebrae; also return the first slice that is kept."""
-    z = np.sort(centre_z)
-    n = int(rng.integers(3, min(10, len(z)) + 1))
-    lowest = int(rng.integers(0, len(z) - n + 1))
-    margins = rng.uniform(6.0, 30.0, 2) / volume.spacing_mm
-    first = int(np.clip(z[lowest] - margins[0], 0, volume.voxels.shape[0] - 1))
-    end = int(np.clip(z[lowest + n - 1] + margins[1] + 1, first + 1, volume.voxels.shape[0]))
-    voxels = np.ascontiguousarray(volume.voxels[first:end])
-    return IsotropicVolume(voxels, Grid(voxels.shape, volume.grid.spacing_mm)), first
 
 
 def _view(
     volume: IsotropicVolume,
-    below: int,
-    at: Points,
+    points_mm: Points,
     ranks: NDArray[np.int64],
     frames: NDArray[np.float64],
     settings: NamingSampleSettings,
     rng: np.random.Generator,
 ) -> NamingView:
-    """Draw the samples of one view.
-
-    below : slices cut off below; at : (k, 3) centroids as continuous indices of the whole scan
-    """
+    """Draw the samples of one view: those of the (k, 3) centroids that it shows, and others."""
     tilt, bend = np.radians(rng.normal(0, settings.tilt_degrees, 2))
     error = np.exp(rng.normal(0, settings.scale_deviation)) * rotation(tilt, bend)
     mirror = _MIRROR if rng.random() < 0.5 else np.eye(3)
-    scatter = rng.normal(0, settings.scatter_mm / volume.spacing_mm, (len(at), settings.samples_per_vertebra, 3))
-    positive = (at[:, None] + scatter).reshape(-1, 3) - (below, 0, 0)
-    negative, nearest = _negatives(volume, at - (below, 0, 0), settings, rng)
+    at = volume.grid.to_index(points_mm)
+    shown = np.flatnonzero(((at >= 0) & (at <= np.array(volume.voxels.shape) - 1)).all(axis=1))
     n_own = settings.samples_per_vertebra
-    classes = np.concatenate([np.repeat(ranks + 1, n_own), np.full(len(negative), BACKGROUND)])
-    frame = np.concatenate([np.repeat(np.arange(len(at)), n_own), nearest])
+    scatter = rng.normal(0, settings.scatter_mm / volume.spacing_mm, (len(shown), n_own, 3))
+    positive = (at[shown, None] + scatter).reshape(-1, 3)
+    negative, nearest = _negatives(volume, at, settings, rng)
+    classes = np.concatenate([np.repeat(ranks[shown] + 1, n_own), np.full(len(negative), BACKGROUND)])
+    frame = np.concatenate([np.repeat(shown, n_own), nearest])
     index = np.rint(np.concatenate([positive, negative])).astype(np.int64)
     inside = ((index >= 0) & (index < volume.voxels.shape)).all(axis=1)
     return NamingView(volume, index[inside], classes[inside].astype(np.uint8), frame[inside], error @ frames @ mirror)

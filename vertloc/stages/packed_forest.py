@@ -99,7 +99,7 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     features = _checked(arrays, "features", np.uint16, (None,))
     steps = _checked(arrays, "thresholds", np.int16, (len(features),))
     bits = _checked(arrays, "is_leaf", np.uint8, (None,))
-    pool = _pool(arrays, rule)
+    pool = unpack_pool(arrays, rule)
     n_nodes = len(features) + len(leaves)
     is_leaf = np.unpackbits(bits)[:n_nodes]
     if len(bits) != -(-n_nodes // 8) or is_leaf.sum() != len(leaves):
@@ -121,7 +121,8 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     return FlatForest(roots, children, all_features, thresholds, leaves, pool)
 
 
-def _pool(arrays: Arrays, rule: FeatureRule) -> FeaturePool:
+def unpack_pool(arrays: Arrays, rule: FeatureRule) -> FeaturePool:
+    """Check stored boxes and make the pool of them. Raises ValueError for a box that its rule does not allow."""
     offset_mm = _checked(arrays, "offset_mm", np.float32, (None, 2, 3))
     size_mm = _checked(arrays, "size_mm", np.float32, (len(offset_mm), 2, 3))
     # Memory is padded by what the rule reaches; single precision may round a little past it.

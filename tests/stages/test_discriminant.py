@@ -1,0 +1,128 @@
+"""The linear discriminant against the textbook's formula, and its exactness."""
+
+import numpy as np
+import pytest
+
+from vertloc.errors import TrainingError
+from vertloc.geometry import Grid
+from vertloc.stages.context_features import ContextFeatureSettings, draw_feature_pool
+from vertloc.stages.discriminant import NEVER, DiscriminantSettings, learn_discriminant
+from vertloc.stages.forest_growing import view_columns
+from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.stages.sampling import TrainingView
+
+FEATURES = ContextFeatureSettings(largest_offset_mm=12, largest_size_mm=9)
+SETTINGS = DiscriminantSettings(n_features=12, shrinkage=0.1)
+SEED = np.random.SeedSequence(3)
+N_CLASSES = 4
+
+
+def make_views(n_views=5, n=60, classes=(0, 1, 3), seed=0):
+    """Noise whose mean tells the class: class 3 is twice as bright as class 1."""
+    rng = np.random.default_rng(seed)
+    views = []
+    for k in range(n_views):
+        own = rng.choice(classes, n)
+        voxels = rng.normal(0, 60, (10, 12, 14)).astype(np.int16)
+        index = np.stack([rng.integers(0, size, n) for size in voxels.shape], axis=1)
+        for (z, y, x), c in zip(index, own, strict=True):
+            voxels[z, y, x] += 150 * c
+        grid = Grid(voxels.shape, (3.0,) * 3)
+        views.append(
+            TrainingView(IsotropicVolume(voxels, grid), f"p{k}", index, np.eye(N_CLASSES, dtype=np.float32)[own])
+        )
+    return views
+
+
+def columns_of(views, pool):
+    return np.concatenate([view_columns([view], np.arange(len(view.index)), pool, 1) for view in views], axis=1)
+
+
+def textbook_scores(columns, classes, shrinkage, new):
+    """m^T C^-1 x - m^T C^-1 m / 2 with numpy's own means, covariance and solver, features in units of their spread."""
+    x = columns.T.astype(float)
+    middle, spread = x.mean(axis=0), x.std(axis=0) + 1
+    x, new = (x - middle) / spread, (new.T - middle) / spread
+    seen = np.unique(classes)
+    means = {c: x[classes == c].mean(axis=0) for c in seen}
+    residual = x - np.stack([means[c] for c in classes])
+    within = residual.T @ residual / len(x)
+    within = (1 - shrinkage) * within + shrinkage * np.diag(within).mean() * np.eye(len(within))
+    scores = np.full((len(new), N_CLASSES), -np.inf)
+    for c in seen:
+        direction = np.linalg.solve(within, means[c])
+        scores[:, c] = new @ direction - 0.5 * means[c] @ direction
+    return scores
+
+
+def test_scores_are_those_of_the_textbook():
+    views = make_views()
+    found = learn_discriminant(views, FEATURES, SETTINGS, SEED)
+    columns = columns_of(views, found.pool)
+    classes = np.concatenate([view.targets.argmax(axis=1) for view in views])
+    new = columns_of(make_views(2, seed=9), found.pool)
+    expected = textbook_scores(columns, classes, SETTINGS.shrinkage, new)
+    seen = np.unique(classes)
+    np.testing.assert_allclose(found.scores(new)[:, seen], expected[:, seen], rtol=1e-4, atol=1e-4)
+
+
+def test_it_tells_classes_apart_that_it_has_not_seen_the_samples_of():
+    found = learn_discriminant(make_views(), FEATURES, DiscriminantSettings(n_features=200), SEED)
+    others = make_views(3, seed=7)
+    named = found.scores(columns_of(others, found.pool)).argmax(axis=1)
+    true = np.concatenate([view.targets.argmax(axis=1) for view in others])
+    assert (named == true).mean() > 0.8
+
+
+def test_a_class_without_samples_is_never_named():
+    found = learn_discriminant(make_views(), FEATURES, SETTINGS, SEED)
+    assert found.offsets[2] == NEVER
+    assert not found.weights[2].any()
+
+
+def test_the_order_of_views_and_the_number_of_threads_change_no_bit():
+    views = make_views(30)
+    first = learn_discriminant(views, FEATURES, SETTINGS, SEED)
+    again = learn_discriminant(views[::-1], FEATURES, SETTINGS, SEED, n_threads=3)
+    np.testing.assert_array_equal(first.weights, again.weights)
+    np.testing.assert_array_equal(first.offsets, again.offsets)
+
+
+def test_scores_do_not_depend_on_the_order_of_the_sum():
+    views = make_views()
+    found = learn_discriminant(views, FEATURES, SETTINGS, SEED)
+    columns = columns_of(views[:1], found.pool)
+    order = np.random.default_rng(0).permutation(len(columns))
+    products = found.weights.astype(np.float64)[:, order] @ columns[order].astype(np.float64)
+    np.testing.assert_array_equal(products.T + found.offsets, found.scores(columns))
+
+
+def test_a_feature_that_never_changes_is_harmless():
+    views = make_views()
+    flat = [
+        TrainingView(IsotropicVolume(np.zeros_like(v.volume.voxels), v.volume.grid), v.patient, v.index, v.targets)
+        for v in views
+    ]
+    found = learn_discriminant(flat, FEATURES, SETTINGS, SEED)
+    assert np.isfinite(found.weights).all()
+    assert np.abs(found.weights).max() < 1e-9
+
+
+def test_no_sample_at_all_is_an_error():
+    empty = [TrainingView(v.volume, v.patient, v.index[:0], v.targets[:0]) for v in make_views(2)]
+    with pytest.raises(TrainingError, match="none of the 2 views"):
+        learn_discriminant(empty, FEATURES, SETTINGS, SEED)
+    with pytest.raises(TrainingError, match="none of the 0 views"):
+        learn_discriminant([], FEATURES, SETTINGS, SEED)
+
+
+def test_progress_is_told_once_a_view():
+    views, told = make_views(30), []
+    learn_discriminant(views, FEATURES, SETTINGS, SEED, on_view=lambda: told.append(1))
+    assert len(told) == 30
+
+
+def test_the_pool_is_drawn_from_the_seed():
+    found = learn_discriminant(make_views(2), FEATURES, SETTINGS, SEED)
+    expected = draw_feature_pool(SETTINGS.n_features, FEATURES, np.random.default_rng(SEED))
+    np.testing.assert_array_equal(found.pool.offset_mm, expected.offset_mm)

@@ -1,0 +1,180 @@
+"""Samples of context features -> a linear discriminant: one score a class, from all features at once.
+
+A tree asks a few features one after the other and remembers patients; with some dozens of patients, what is learnt of
+one level does not carry far. Fisher's linear discriminant (Fisher 1936; Hastie, Tibshirani, Friedman, The Elements of
+Statistical Learning, 4.3) weighs thousands of features together: with class means m_c and the covariance C that samples
+have within their classes,
+
+    score_c(x) = m_c^T C^-1 x - m_c^T C^-1 m_c / 2,
+
+so that what differs from patient to patient counts little, and what differs from level to level counts much. C is
+shrunk towards the identity, in units of each feature's own spread.
+
+Features are whole steps (see `STEPS_PER_HU`), so the sums over the samples are exact, and weights are rounded to a
+common step so that scores are exact too: the same on every machine, in whatever order a library adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
+
+from vertloc.errors import TrainingError
+from vertloc.kernels.cholesky import cholesky, solve_cholesky
+from vertloc.settings import CHECKED
+from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool, draw_feature_pool
+from vertloc.stages.forest_growing import view_columns
+from vertloc.stages.sampling import TrainingView
+from vertloc.workers import run_pieces
+
+_SAMPLES_AT_ONCE = 4096
+_VIEWS_AT_ONCE = 24
+_WEIGHT_BITS = 23  # of the largest weight: all are whole multiples of one step, and float32 holds them
+NEVER = -1e6
+"""Offset of a class that no sample showed."""
+
+
+@checked(frozen=True, config=CHECKED)
+class DiscriminantSettings:
+    """How the discriminant is learnt.
+
+    n_features : features that are weighed together
+    shrinkage : how far the covariance is drawn towards the identity; more trusts single features more
+    """
+
+    n_features: Annotated[int, Field(ge=1, le=20_000)] = 4800
+    shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class LinearDiscriminant:
+    """Weights of features and offsets, a row a class.
+
+    pool : F features; weights : (K, F) float32, per step of a feature; offsets : (K,) float64
+    gram : (K, K) float64, m_a^T C^-1 m_b of the classes' means, about the mean of all samples
+    """
+
+    pool: FeaturePool
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.float64]
+    gram: NDArray[np.float64]
+
+    def scores(self, columns: NDArray[np.int16]) -> NDArray[np.float64]:
+        """Score the classes of samples: (n, K).
+
+        columns : (F, n) int16, steps, from `fill_feature_columns`
+        Differences of scores are log odds, if features are normally distributed.
+        """
+        return (self.weights.astype(np.float64) @ columns.astype(np.float64)).T + self.offsets
+
+    def distances(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared Mahalanobis distances of samples from the mean of each class, as far as scores tell: (n, K).
+
+        scores : (n, K), from `scores`
+        A score's mean over class c is gram[:, c] - diag(gram) / 2, and its covariance within a class is gram. A class
+        that no sample showed is infinitely far.
+        """
+        seen = np.flatnonzero(np.diag(self.gram) > 0)
+        gram = self.gram[np.ix_(seen, seen)]
+        inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
+        means = gram - np.diag(gram)[:, None] / 2
+        out = np.full(scores.shape, np.inf)
+        residual = scores[:, seen, None] - means
+        out[:, seen] = np.einsum("nac,ab,nbc->nc", residual, inverse, residual)
+        return out
+
+
+def learn_discriminant(
+    views: Sequence[TrainingView],
+    features: ContextFeatureSettings,
+    settings: DiscriminantSettings,
+    seed: np.random.SeedSequence,
+    n_threads: int = 1,
+    on_view: Callable[[], None] = lambda: None,
+) -> LinearDiscriminant:
+    """Learn a discriminant; a sample's class is that of its largest mass, and all classes are equally probable before.
+
+    on_view : called after each view
+    Raises TrainingError if no view has any sample.
+    """
+    pool = draw_feature_pool(settings.n_features, features, np.random.default_rng(seed))
+    sums = _Sums.of(views[0].targets.shape[1] if views else 0, len(pool))
+    for first in range(0, len(views), _VIEWS_AT_ONCE):
+        some = views[first : first + _VIEWS_AT_ONCE]
+        columns = run_pieces(lambda i, some=some: _columns(some[i], pool), len(some), n_threads)  # type: ignore[misc]
+        sums.add(np.concatenate(columns, axis=1), np.concatenate([view.targets.argmax(axis=1) for view in some]))
+        for _ in some:
+            on_view()
+    if not sums.count.any():
+        raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
+    return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage))
+
+
+def _columns(view: TrainingView, pool: FeaturePool) -> NDArray[np.int16]:
+    return view_columns([view], np.arange(len(view.index)), pool, 1)
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Exact sums over samples: numbers of them, (K,); their features, (K, F); products of features, (F, F)."""
+
+    count: NDArray[np.int64]
+    features: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    @staticmethod
+    def of(n_classes: int, n_features: int) -> _Sums:
+        return _Sums(
+            np.zeros(n_classes, np.int64), np.zeros((n_classes, n_features)), np.zeros((n_features, n_features))
+        )
+
+    def add(self, columns: NDArray[np.int16], classes: NDArray[np.int64]) -> None:
+        """Add samples: (F, n) columns and (n,) classes.
+
+        All numbers are whole and below 2^53, so that neither the order of a sum nor a fused product can change it.
+        """
+        for first in range(0, len(classes), _SAMPLES_AT_ONCE):
+            some = columns[:, first : first + _SAMPLES_AT_ONCE].astype(np.float64)
+            own = classes[first : first + _SAMPLES_AT_ONCE]
+            self.products += some @ some.T
+            self.count += np.bincount(own, minlength=len(self.count))
+            self.features += (some @ np.eye(len(self.count))[own]).T
+
+
+def _weights(sums: _Sums, shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (K, F), offsets (K,) and gram matrix (K, K), from the sums; consumes `sums.products`."""
+    seen = np.flatnonzero(sums.count)
+    n_samples = int(sums.count.sum())
+    means = sums.features[seen] / sums.count[seen, None]
+    middle = sums.features.sum(axis=0) / n_samples
+    # One step of noise keeps a feature that never changes harmless.
+    spread = np.sqrt(np.maximum(np.diag(sums.products) / n_samples - middle**2, 0)) + 1
+    within = sums.products
+    for mean, count in zip(means, sums.count[seen], strict=True):
+        for f in range(len(within)):
+            within[f] -= (count * mean[f]) * mean
+    within /= n_samples * spread[:, None]
+    within /= spread
+    diagonal = np.diag(within).mean()
+    within *= 1 - shrinkage
+    within[np.diag_indices_from(within)] += shrinkage * diagonal + 1e-9
+    centred = (means - middle) / spread
+    solved = centred.copy()
+    if not cholesky(within):
+        raise TrainingError("the features of the training samples do not vary enough to learn from")
+    solve_cholesky(within, solved)
+    weights = np.zeros((len(sums.count), len(middle)))
+    weights[seen] = solved / spread
+    step = 2.0 ** (np.ceil(np.log2(max(np.abs(weights).max(), 1e-300))) - _WEIGHT_BITS)
+    weights = np.rint(weights / step) * step
+    offsets = np.full(len(sums.count), NEVER)
+    offsets[seen] = -(0.5 * centred * solved).sum(axis=1) - (weights[seen] * middle).sum(axis=1)
+    gram = np.zeros((len(sums.count),) * 2)
+    gram[np.ix_(seen, seen)] = np.einsum("af,bf->ab", centred, solved)
+    return weights.astype(np.float32), offsets, (gram + gram.T) / 2

@@ -1,0 +1,46 @@
+"""Linear discriminant <-> the arrays that a model file keeps of it, checked on the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertloc.stages.context_features import FeatureRule
+from vertloc.stages.discriminant import LinearDiscriminant
+from vertloc.stages.packed_forest import Arrays, checked_array, unpack_pool
+
+_MOST_FEATURES = 20_000
+_LARGEST_WEIGHT, _LARGEST_NUMBER = 1e6, 1e9
+
+
+def pack_discriminant(discriminant: LinearDiscriminant) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a discriminant, by name."""
+    return {
+        "offset_mm": discriminant.pool.offset_mm,
+        "size_mm": discriminant.pool.size_mm,
+        "weights": discriminant.weights,
+        "offsets": discriminant.offsets,
+        "gram": discriminant.gram,
+    }
+
+
+def unpack_discriminant(arrays: Arrays, rule: FeatureRule, n_classes: int) -> LinearDiscriminant:
+    """Check stored arrays and make a discriminant of them.
+
+    Raises ValueError that begins with the name of the array, for what is missing, misshapen or out of all proportion.
+    """
+    pool = unpack_pool(arrays, rule)
+    if not 0 < len(pool) <= _MOST_FEATURES:
+        raise ValueError(f"offset_mm: expected 1 to {_MOST_FEATURES} features, got {len(pool)}")
+    weights = checked_array(arrays.get("weights"), "weights", np.float32, (n_classes, len(pool)))
+    offsets = checked_array(arrays.get("offsets"), "offsets", np.float64, (n_classes,))
+    gram = checked_array(arrays.get("gram"), "gram", np.float64, (n_classes, n_classes))
+    if np.abs(weights).max() > _LARGEST_WEIGHT:
+        raise ValueError("weights: out of all proportion")
+    if np.abs(offsets).max() > _LARGEST_NUMBER:
+        raise ValueError("offsets: out of all proportion")
+    if np.abs(gram).max() > _LARGEST_NUMBER or not (gram == gram.T).all():
+        raise ValueError("gram: expected a symmetric matrix of reasonable numbers")
+    return LinearDiscriminant(pool, weights, offsets, gram)

@@ -23,6 +23,7 @@ from vertloc.io.yaml_file import read_yaml
 from vertloc.settings import CHECKED, Before
 from vertloc.stages.centre_votes import CentreVoteSettings
 from vertloc.stages.centroid_density import DensitySettings
+from vertloc.stages.certainty import CertaintySettings
 from vertloc.stages.context_features import ContextFeatureSettings, FeatureRule
 from vertloc.stages.dense_labels import DenseLabelSettings
 from vertloc.stages.discriminant import DiscriminantSettings
@@ -110,6 +111,7 @@ class PredictionSettings:
     density : class posterior and places -> candidates of each vertebra
     chain : candidates -> the most plausible chain
     naming : the same places, named again in the spine's own frame
+    certainty : how sure the names are
     """
 
     posterior: PosteriorSettings = field(default_factory=PosteriorSettings)
@@ -117,6 +119,7 @@ class PredictionSettings:
     density: DensitySettings = field(default_factory=DensitySettings)
     chain: ShapeSettings = field(default_factory=ShapeSettings)
     naming: NamingSettings = field(default_factory=NamingSettings)
+    certainty: CertaintySettings = field(default_factory=CertaintySettings)
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from vertloc.io.images import ImageInMemory, StoredImage, as_scan
 from vertloc.model import Model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
+from vertloc.stages.certainty import Certainty, assess
 from vertloc.stages.known_levels import with_known
-from vertloc.stages.naming import name_in_spine_frame
+from vertloc.stages.naming import name_in_spine_frame, score_chain
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
 from vertloc.stages.shape_labelling import Labelling, label_chain
@@ -34,6 +35,7 @@ class Localization:
     log_odds : (n,) float64, evidence for each vertebra at its centroid against a missing one; see `Candidates`
     candidates : everything the final chain was chosen from, world frame
     proposals : what dense classification alone proposed, world frame
+    certainty : how sure the level of the whole chain is, and whether the scan is like those learnt from
     warnings : what is odd about the scan, one line each
     """
 
@@ -43,6 +45,7 @@ class Localization:
     log_odds: NDArray[np.float64]
     candidates: Candidates
     proposals: Candidates
+    certainty: Certainty = field(default_factory=Certainty)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -92,8 +95,19 @@ def localize_prepared(
         known = Centroids(world.labels, small.from_world(world.points_mm), "world")
         proposals = with_known(proposals, known)
     first = label_chain(proposals, model.shape, model.settings.chain)
-    candidates, labelling = label_again(small, proposals, first, model, n_jobs, known)
-    return _localization(stored, small, proposals, candidates, labelling)
+    candidates, labelling, certainty = label_again(small, proposals, first, model, n_jobs, known)
+    world = Centroids(labelling.centroids.labels, small.to_world(labelling.centroids.points_mm), "world")
+    return Localization(
+        local=world.to_local(stored),
+        world=world,
+        # No vertebra is surer than the level of them all.
+        confidence=np.minimum(labelling.confidence, certainty.level),
+        log_odds=candidates.log_odds[labelling.candidate],
+        candidates=replace(candidates, points_mm=small.to_world(candidates.points_mm)),
+        proposals=replace(proposals, points_mm=small.to_world(proposals.points_mm)),
+        certainty=certainty,
+        warnings=small.warnings,
+    )
 
 
 def propose(volume: IsotropicVolume, model: Model, n_jobs: int = 1) -> Candidates:
@@ -113,33 +127,26 @@ def label_again(
     model: Model,
     n_jobs: int = 1,
     known: Centroids | None = None,
-) -> tuple[Candidates, Labelling]:
+) -> tuple[Candidates, Labelling, Certainty]:
     """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew.
 
-    known : vertebrae that are certain, in the frame of the volume
+    known : vertebrae that are certain, in the frame of the volume; with one of them, so is the level
+    Also tells how sure the names are; without a discriminant nothing is known of that.
     """
+    is_known = known is not None and len(known) > 0
     if model.discriminant is None or len(first.centroids) == 0:
-        return proposals, first
-    candidates = name_in_spine_frame(
-        volume, proposals.places_mm, first, model.discriminant, model.shape, model.settings.naming, n_jobs
-    )
-    if known is not None and len(known):
-        candidates = with_known(candidates, known)
-    return candidates, label_chain(candidates, model.shape, model.settings.chain)
-
-
-def _localization(
-    stored: Grid, volume: IsotropicVolume, proposals: Candidates, candidates: Candidates, labelling: Labelling
-) -> Localization:
-    """Put what was found in the frame of the preprocessed volume back into the patient."""
-    found = labelling.centroids
-    world = Centroids(found.labels, volume.to_world(found.points_mm), "world")
-    return Localization(
-        local=world.to_local(stored),
-        world=world,
-        confidence=labelling.confidence,
-        log_odds=candidates.log_odds[labelling.candidate],
-        candidates=replace(candidates, points_mm=volume.to_world(candidates.points_mm)),
-        proposals=replace(proposals, points_mm=volume.to_world(proposals.points_mm)),
-        warnings=volume.warnings,
-    )
+        return proposals, first, Certainty(likeness=float(len(first.centroids) > 0), is_sure=len(first.centroids) > 0)
+    settings, candidates, chain = model.settings, proposals, first
+    for _ in range(settings.naming.passes):
+        if len(chain.centroids) == 0:
+            break
+        candidates = name_in_spine_frame(
+            volume, proposals.places_mm, chain, model.discriminant, model.shape, settings.naming, n_jobs
+        )
+        if known is not None and is_known:
+            candidates = with_known(candidates, known)
+        chain = label_chain(candidates, model.shape, settings.chain)
+    if is_known:
+        return candidates, chain, Certainty({0: 1.0}, is_sure=len(chain.centroids) > 0)
+    scores = score_chain(volume, chain, model.discriminant, model.shape, n_jobs)
+    return candidates, chain, assess(chain, scores, model.discriminant, model.shape, settings.certainty)

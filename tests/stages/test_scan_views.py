@@ -101,7 +101,7 @@ def test_only_bone_and_soft_tissue_are_brightened():
 
 
 def test_the_same_seed_draws_the_same_view():
-    changes = {key: 1.0 for key in UNCHANGED}
+    changes = dict.fromkeys(UNCHANGED, 1.0)
     _, _, view = view_of(5, **changes)
     _, _, again = view_of(5, **changes)
     np.testing.assert_array_equal(view.voxels, again.voxels)

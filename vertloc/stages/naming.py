@@ -36,11 +36,13 @@ class NamingSettings:
     score_weight : what a unit of a score counts: features of one scan err together
     smallest_probability : a centre is no candidate for a vertebra less probable than this
     reference_probability : a candidate of this probability is worth as much as a missing vertebra: its log odds are 0
+    passes : how often the places are named, each time in the frame of the chain found before
     """
 
-    score_weight: Annotated[float, Field(gt=0, le=10)] = 0.3
-    smallest_probability: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.001
-    reference_probability: Annotated[float, Field(ge=1e-6, le=1)] = 0.01
+    score_weight: Annotated[float, Field(gt=0, le=10)] = 0.2
+    smallest_probability: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.0001
+    reference_probability: Annotated[float, Field(ge=1e-6, le=1)] = 0.003
+    passes: Annotated[int, Field(ge=1, le=5)] = 2
 
 
 def name_in_spine_frame(
@@ -56,9 +58,7 @@ def name_in_spine_frame(
 
     places_mm : (n, 3) world, where a vertebra may be centred; first : the chain found before, not empty
     """
-    chain_mm = first.centroids.points_mm
-    frames = nearest_frames(places_mm, chain_mm, spine_frames(chain_mm, first.ranks, shape))
-    scores = _scores(volume, places_mm, frames, discriminant, n_threads)
+    scores = _scores(volume, places_mm, _frames(places_mm, first, shape), discriminant, n_threads)
     probability = _softmax(settings.score_weight * scores)
     vertebrae = probability[:, BACKGROUND + 1 :]
     rank, place = np.nonzero(settings.smallest_probability <= vertebrae.T)
@@ -66,6 +66,22 @@ def name_in_spine_frame(
     rank, place = rank[order], place[order]
     odds = log_odds(vertebrae[place, rank], settings.reference_probability)
     return Candidates(rank.astype(np.int64), places_mm[place], odds)
+
+
+def score_chain(
+    volume: IsotropicVolume, chain: Labelling, discriminant: LinearDiscriminant, shape: ShapeModel, n_threads: int = 1
+) -> NDArray[np.float64]:
+    """Score every class at each member of a chain, in the frame of that chain: (n, 27)."""
+    places_mm = chain.centroids.points_mm
+    if len(places_mm) == 0:
+        return np.empty((0, N_CLASSES))
+    return _scores(volume, places_mm, _frames(places_mm, chain, shape), discriminant, n_threads)
+
+
+def _frames(places_mm: Points, chain: Labelling, shape: ShapeModel) -> NDArray[np.float64]:
+    """Give each place the frame of the nearest member of a chain: (n, 3, 3)."""
+    chain_mm = chain.centroids.points_mm
+    return nearest_frames(places_mm, chain_mm, spine_frames(chain_mm, chain.ranks, shape))
 
 
 def _scores(

@@ -1,0 +1,131 @@
+"""A named chain + the discriminant's scores -> how sure its level is, and whether the scan is like those learnt from.
+
+Names are wrong in two ways: the whole chain is shifted by a level, or the scan is none that the model can know. For the
+first, every shift s of the chain competes with the others. The members of one chain err together, so their evidence
+counts as that of one, the mean over the chain:
+
+    log P(s) = a mean_i score_i(rank_i + s) + b mean_i log N(displacement_i; pair of rank_i + s) + const.
+
+a and b make P a probability on patients left out. For the second, a member's features have a distance from the mean of
+their class (see `LinearDiscriminant.distances`): that of scans like those learnt from scatters about the number of
+classes, that of a knee or of an MR image is many times larger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
+
+from vertloc.settings import CHECKED
+from vertloc.stages.discriminant import LinearDiscriminant
+from vertloc.stages.shape_labelling import Labelling
+from vertloc.stages.shape_model import ShapeModel
+from vertloc.vertebrae import VERTEBRAE
+
+_LEAST_LINK = -60.0  # log density; a shift is no worse for being quite impossible
+
+
+@checked(frozen=True, config=CHECKED)
+class CertaintySettings:
+    """How sure a chain's level is said to be.
+
+    largest_shift : levels up and down that compete with the chain as it is named
+    score_weight : a above, what the mean score counts; fitted on patients left out
+    link_weight : b above, what the mean log density of a link counts; likewise
+    usual_distance : squared distance of a scan's features from their classes at which it is half as likely to be of the
+        kind that was learnt from
+    distance_width : over which that likeness falls
+    sure_from : a scan is sure from this probability of its level, times its likeness
+    """
+
+    largest_shift: Annotated[int, Field(ge=1, le=5)] = 3
+    score_weight: Annotated[float, Field(ge=0, le=100)] = 0.24
+    link_weight: Annotated[float, Field(ge=0, le=100)] = 2.4
+    usual_distance: Annotated[float, Field(gt=0, le=1e6)] = 66.0
+    distance_width: Annotated[float, Field(gt=0, le=1e6)] = 5.0
+    sure_from: Annotated[float, Field(ge=0, le=1)] = 0.9
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure the level of a whole chain is.
+
+    shift_probability : of the chain as it is named, 0, and of every name being that many levels too high up: at 1, L1
+        is really L2. Shifts past an end of the spine are left out; empty where nothing can be said
+    distance : median squared distance of the members' features from their classes
+    likeness : 0 to 1, how like the training scans this one is
+    is_sure : whether the names can be relied upon
+    """
+
+    shift_probability: dict[int, float] = field(default_factory=dict)
+    distance: float = 0.0
+    likeness: float = 1.0
+    is_sure: bool = True
+
+    @property
+    def level(self) -> float:
+        """Probability that the names are right, 0 to 1."""
+        return self.shift_probability.get(0, 1.0) * self.likeness
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the names cannot be relied upon, in words; empty if they can, or if there are none."""
+        if self.is_sure or not self.shift_probability:
+            return ()
+        said = []
+        if self.likeness < 0.5:
+            said.append("unlike the scans that the model was trained on")
+        others = sorted(((p, s) for s, p in self.shift_probability.items() if s != 0 and p >= 0.05), reverse=True)
+        for probability, shift in others:
+            levels = "one level" if abs(shift) == 1 else f"{abs(shift)} levels"
+            said.append(f"all {levels} {'lower' if shift > 0 else 'higher'}: {probability:.0%}")
+        return tuple(said) or ("the level is uncertain",)
+
+
+def assess(
+    labelling: Labelling,
+    scores: NDArray[np.float64],
+    discriminant: LinearDiscriminant,
+    shape: ShapeModel,
+    settings: CertaintySettings,
+) -> Certainty:
+    """Tell how sure the level of a chain is.
+
+    scores : (n, 27) of its members, from the discriminant
+    An empty chain is not sure.
+    """
+    if len(labelling.centroids) == 0:
+        return Certainty(likeness=0.0, is_sure=False)
+    probability = _shift_probability(labelling, scores, shape, settings)
+    own = discriminant.distances(scores)[np.arange(len(scores)), labelling.ranks + 1]
+    distance = float(np.median(own))
+    likeness = float(1 / (1 + np.exp(np.clip((distance - settings.usual_distance) / settings.distance_width, -50, 50))))
+    level = probability.get(0, 1.0) * likeness
+    return Certainty(probability, distance, likeness, level >= settings.sure_from)
+
+
+def _shift_probability(
+    labelling: Labelling, scores: NDArray[np.float64], shape: ShapeModel, settings: CertaintySettings
+) -> dict[int, float]:
+    ranks, points = labelling.ranks, labelling.centroids.points_mm
+    reach = range(-settings.largest_shift, settings.largest_shift + 1)
+    shifts = [s for s in reach if ranks[0] + s >= 0 and ranks[-1] + s < len(VERTEBRAE)]
+    rows = np.arange(len(ranks))
+    member = np.array([scores[rows, ranks + s + 1].mean() for s in shifts])
+    link = np.zeros(len(shifts))
+    if len(ranks) > 1:
+        for i, s in enumerate(shifts):
+            densities = [
+                float(shape.log_density(points[k + 1] - points[k], int(ranks[k]) + s, int(ranks[k + 1]) + s))
+                for k in range(len(ranks) - 1)
+            ]
+            link[i] = np.sum(densities)
+        link = np.maximum(link - link.max(), _LEAST_LINK) / len(ranks)
+    logarithm = settings.score_weight * member + settings.link_weight * link
+    odds = np.exp(logarithm - logarithm.max())
+    return {s: float(p) for s, p in zip(shifts, odds / odds.sum(), strict=True)}

@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser docs notebook check format config bench fuzz torture determinism soak clean
+.PHONY: demo test browser docs notebook check format config model bench fuzz torture determinism soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -62,6 +62,10 @@ soak: $(VENV)/installed
 	test -d $(DEMO)/cohort || $(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) \
 	  --seed $(DEMO_SEED) --coarse
 	$(BIN)/python scripts/soak.py --data $(DEMO)/cohort --rounds 50
+
+# The packaged model and its card: make model DATA="DIR ..." [STUDY=DIR], STUDY a cross-validation of the same recipe.
+model: $(VENV)/installed
+	$(BIN)/python scripts/build_model.py --data $(DATA) $(if $(STUDY),--study $(STUDY))
 
 bench: $(VENV)/installed
 	$(BIN)/python scripts/bench.py --out bench.json

@@ -1,0 +1,170 @@
+"""Train the packaged model from several data folders, and write its card.
+
+python scripts/build_model.py --data DIR [DIR ...] [--study STUDY] [--out vertloc/models/ct-spine.npz]
+    [--card docs/model-card.md]
+
+The same scans, configuration and seed give the same model, whatever the number of workers. Accuracy on patients left
+out comes from a cross-validation of the same recipe, `vertloc study --data ... --folds ... --out STUDY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from vertloc.cli.console import progress_bar
+from vertloc.cohorts.loading import load_cohort
+from vertloc.config import Config, read_config
+from vertloc.io.atomic import write_bytes_atomically
+from vertloc.io.images import read_grid
+from vertloc.model import Model, save_model
+from vertloc.training import n_training_steps, train
+from vertloc.vertebrae import REGIONS, region_of
+
+_ROOT = Path(__file__).parents[1]
+_SOURCES = Path(__file__).parent / "model_sources.yaml"
+
+
+def main() -> None:
+    """Train, save, and write the card."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="data folders with annotated scans")
+    parser.add_argument("--study", type=Path, help="folder of a cross-validation of the same recipe, for the card")
+    parser.add_argument("--config", type=Path, default=_ROOT / "configs" / "default.yaml")
+    parser.add_argument("--out", type=Path, default=_ROOT / "vertloc" / "models" / "ct-spine.npz")
+    parser.add_argument("--card", type=Path, default=_ROOT / "docs" / "model-card.md")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n-jobs", type=int, default=-1)
+    args = parser.parse_args()
+    args.quiet = False
+    config, cases = read_config(args.config), load_cohort(args.data).cases
+    names = [folder.resolve().name for folder in args.data]
+    with progress_bar(args, n_training_steps(len(cases), config), "step") as step:
+        model = train(cases, config, args.seed, args.n_jobs, names, step)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model, args.out)
+    grids = [read_grid(case.image_path) for case in cases]
+    scores = None if args.study is None else json.loads((args.study / "scores.json").read_text(encoding="utf-8"))
+    card = model_card(model, config, grids, args.out.stat().st_size, scores)
+    write_bytes_atomically(args.card, card.encode())
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; card: {args.card}")
+
+
+def model_card(model: Model, config: Config, grids: Sequence, n_bytes: int, scores: dict | None) -> str:
+    """Return the card of a model: what it is for, what it was taught with, what was measured, what it cannot do.
+
+    grids : of the scans it was trained on; scores : of a `vertloc study`, or None
+    """
+    seen = model.provenance
+    by_region = Counter()
+    for label, count in seen.labels.items():
+        by_region[region_of(label)] += count
+    regions = ", ".join(f"{by_region[region]} {region}" for region in REGIONS)
+    extent = np.array([grid.extent_mm for grid in grids])
+    spacing = np.array([grid.spacing_mm for grid in grids])
+    counts = "  ".join(f"{label} {count}" for label, count in seen.labels.items())
+    return _CARD.format(
+        scans=seen.n_scans,
+        patients=seen.n_patients,
+        vertebrae=sum(seen.labels.values()),
+        regions=regions,
+        counts=counts,
+        width=_span(extent[:, 0]),
+        depth=_span(extent[:, 1]),
+        height=_span(extent[:, 2]),
+        in_plane=_span(spacing[:, 0]),
+        slices=_span(spacing[:, 2]),
+        megabytes=n_bytes / 1e6,
+        trees=model.classifier.n_trees,
+        version=seen.vertloc,
+        seed=seen.seed,
+        spacing=config.preprocess.spacing_mm,
+        accuracy=_accuracy(scores),
+        sources=_sources(),
+    )
+
+
+def _span(values: np.ndarray) -> str:
+    low, middle, high = np.percentile(values, [0, 50, 100])
+    return f"{low:.3g} to {high:.3g} (median {middle:.3g})"
+
+
+def _sources() -> str:
+    rows = yaml.safe_load(_SOURCES.read_text(encoding="utf-8"))
+    return "\n".join(f"| {row['name']} | {row['licence']} | {row['cite']} |" for row in rows)
+
+
+def _accuracy(scores: dict | None) -> str:
+    if scores is None:
+        return "Not measured for this file: `make model` was run without the folder of a study."
+    rows = [
+        "| patients left out | vertebrae | identified | mean error | median |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    parts = {**scores["regions"], "scans with at most 9 vertebrae": scores["small_scans"]}
+    for name, part in parts.items():
+        if part["annotated"]:
+            rate = part["identified"] / part["annotated"]
+            rows.append(
+                f"| {name} | {part['annotated']} | {rate:.1%} | {part['mean_mm']:.1f} mm | {part['median_mm']:.1f} mm |"
+            )
+    rows.append(f"\n{scores['n_scans_all_right']} of {scores['n_scans']} scans have every level right.")
+    return "\n".join(rows)
+
+
+_CARD = """# Model card: ct-spine
+The model that comes with vertloc and is used when none is named. `vertloc info` prints its settings; `make model
+DATA="DIR ..."` builds it.
+
+## What it is for
+Research on CT of the spine: naming the vertebral bodies C1 to S2 in scans of any field of view, a point each, with a
+confidence. It is no medical device and must not be used for diagnosis or to plan treatment; a wrong level can do harm.
+
+## What it was taught with
+{scans} scans of {patients} patients, {vertebrae} vertebrae ({regions}), labelled for this model: body centres read by eye
+on curved reformats, levels counted from anatomical anchors, part of them read twice.
+
+    {counts}
+
+Fields of view in mm: width {width}, depth {depth}, height {height}. Voxels in mm: in plane {in_plane},
+slices {slices}. Scans were brought to {spacing:g} mm. Necks are from radiotherapy of head and neck; trunks are chests,
+abdomens and three whole spines, some with metal, collapsed bodies, kyphosis or scoliosis.
+
+| collection | licence | cite |
+|---|---|---|
+{sources}
+
+## What it is
+{megabytes:.1f} MB: {trees} classification trees, a voting forest, a linear discriminant and a shape model; trained by vertloc
+{version}, seed {seed}. `docs/method.md` explains them.
+
+## What was measured
+The same recipe in cross-validation, no patient on both sides:
+
+{accuracy}
+
+Measured on few patients of few hospitals: on yours it may be worse. Nothing is known of its accuracy on the Microsoft
+database, whose images were not at hand.
+
+## Confidence
+A vertebra's confidence is at most the probability that the whole chain is at its level, times how like the training
+scans the scan is. A scan with a level below 0.9 is reported as unsure, with the alternatives. The weights behind it were
+fitted on the cross-validation above; [experiments](experiments.md) has the calibration.
+
+## What it cannot do
+- Narrow sagittal fields of 80 to 110 mm with five to nine vertebrae hide what tells the level: about a fifth of their
+  vertebrae are named a level off, and not all of those scans are flagged.
+- S2 is annotated in few scans, and the sacrum is the least accurate region.
+- A spine with a vertebra more or less than usual is named like a regular one from the end that is seen.
+- Children, MR images and scans in other units than Hounsfield are not what it was taught with.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -127,8 +127,8 @@ Research on CT of the spine: naming the vertebral bodies C1 to S2 in scans of an
 confidence. It is no medical device and must not be used for diagnosis or to plan treatment; a wrong level can do harm.
 
 ## What it was taught with
-{scans} scans of {patients} patients, {vertebrae} vertebrae ({regions}), labelled for this model: body centres read by eye
-on curved reformats, levels counted from anatomical anchors, part of them read twice.
+{scans} scans of {patients} patients, {vertebrae} vertebrae ({regions}), labelled for this model: body centres read by
+eye on curved reformats, levels counted from anatomical anchors, part of them read twice.
 
     {counts}
 
@@ -141,8 +141,8 @@ abdomens and three whole spines, some with metal, collapsed bodies, kyphosis or 
 {sources}
 
 ## What it is
-{megabytes:.1f} MB: {trees} classification trees, a voting forest, a linear discriminant and a shape model; trained by vertloc
-{version}, seed {seed}. `docs/method.md` explains them.
+{megabytes:.1f} MB: {trees} classification trees, a voting forest, a linear discriminant and a shape model; trained by
+vertloc {version}, seed {seed}. [Method](method.md) explains them.
 
 ## What was measured
 The same recipe in cross-validation, no patient on both sides:
@@ -154,8 +154,8 @@ database, whose images were not at hand.
 
 ## Confidence
 A vertebra's confidence is at most the probability that the whole chain is at its level, times how like the training
-scans the scan is. A scan with a level below 0.9 is reported as unsure, with the alternatives. The weights behind it were
-fitted on the cross-validation above; [experiments](experiments.md) has the calibration.
+scans the scan is. A scan with a level below 0.9 is reported as unsure, with the alternatives. The weights behind it
+were fitted on such a cross-validation; [experiments](experiments.md) has the calibration.
 
 ## What it cannot do
 - Narrow sagittal fields of 80 to 110 mm with five to nine vertebrae hide what tells the level: about a fifth of their

@@ -164,11 +164,11 @@ def test_a_scan_too_large_to_be_a_patient_is_an_image_error(toy_model):
 
 
 @pytest.mark.parametrize(("votes", "naming"), [(False, True), (True, False), (False, False)])
-def test_a_model_without_the_later_forests_still_finds_the_spine(toy_model, toy_scans, votes, naming):
+def test_a_model_without_the_later_steps_still_finds_the_spine(toy_model, toy_scans, votes, naming):
     model = replace(
         toy_model,
         centre_forest=toy_model.centre_forest if votes else None,
-        naming_forest=toy_model.naming_forest if naming else None,
+        discriminant=toy_model.discriminant if naming else None,
     )
     scan = toy_scans[5]
     found = localize(scan.volume, model)

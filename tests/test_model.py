@@ -88,10 +88,12 @@ def refusal(path):
 
 
 def arrays_of(model):
-    for forest in (model.classifier, model.centre_forest, model.naming_forest):
+    for forest in (model.classifier, model.centre_forest):
         features = np.where(forest.children[:, 0] < 0, 0, forest.features)  # a leaf's feature says nothing
         yield from (forest.roots, forest.children, features, forest.thresholds, forest.rows())
-        yield from (forest.pool.offset_mm, forest.pool.size_mm)
+    yield from (model.discriminant.weights, model.discriminant.offsets, model.discriminant.gram)
+    for part in (model.classifier, model.centre_forest, model.discriminant):
+        yield from (part.pool.offset_mm, part.pool.size_mm)
     yield from (model.shape.mean_mm, model.shape.covariance_mm2)
 
 
@@ -123,12 +125,12 @@ def test_the_same_model_gives_the_same_bytes(toy_model, saved, tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() == saved.read_bytes()
 
 
-def test_a_model_without_the_optional_forests_comes_back_without_them(toy_model, tmp_path):
-    plain = dataclasses.replace(toy_model, centre_forest=None, naming_forest=None)
+def test_a_model_without_the_optional_parts_comes_back_without_them(toy_model, tmp_path):
+    plain = dataclasses.replace(toy_model, centre_forest=None, discriminant=None)
     save_model(plain, tmp_path / "plain.npz")
     loaded = load_model(tmp_path / "plain.npz")
     assert loaded.centre_forest is None
-    assert loaded.naming_forest is None
+    assert loaded.discriminant is None
 
 
 def test_other_programs_can_read_the_arrays_without_pickle(saved, toy_model):
@@ -222,9 +224,9 @@ def test_another_label_table_is_refused(parts, tmp_path, labels):
 
 
 def test_a_wrong_checksum_is_refused(parts, tmp_path):
-    parts.header["sha256"]["naming/thresholds"] = "0" * 64
+    parts.header["sha256"]["naming/weights"] = "0" * 64
     message = refusal(parts.write(tmp_path / "m.npz"))
-    assert message == "naming/thresholds is damaged: its checksum differs from the header's"
+    assert message == "naming/weights is damaged: its checksum differs from the header's"
 
 
 @pytest.mark.parametrize("checksums", [None, [], "x", {}])
@@ -274,7 +276,7 @@ def test_an_unknown_setting_names_the_nearest_known_one(parts, tmp_path):
 def test_a_model_holds_no_setting_that_only_training_reads(parts):
     stored = parts.header["settings"]
     assert list(stored["prediction"]) == ["posterior", "votes", "density", "chain", "naming"]
-    rule = ["largest_offset_mm", "largest_size_mm", "outside", "outside_hu"]
+    rule = ["largest_offset_mm", "largest_size_mm", "outside", "outside_hu", "lowest_hu", "highest_hu"]
     assert [list(stored[name]) for name in ("classifier", "centres", "naming")] == [rule] * 3
     assert "n_trees: 4" in parts.header["provenance"]["configuration"]
 
@@ -330,7 +332,7 @@ def test_a_model_loads_after_a_key_was_added_to_every_settings_class(
     parts.header["format_version"] = version
     model = load_model(parts.write(tmp_path / "m.npz"))
     assert model.preprocess.added_later == model.settings.chain.added_later == value
-    assert model.classifier.pool.rule.added_later == model.naming_forest.pool.rule.added_later == value
+    assert model.classifier.pool.rule.added_later == model.discriminant.pool.rule.added_later == value
     after = localize(toy_scans[5].volume, model)
     np.testing.assert_array_equal(after.world.points_mm, before.world.points_mm)
     np.testing.assert_array_equal(after.confidence, before.confidence)
@@ -401,7 +403,7 @@ def test_no_number_may_be_infinite_or_none(parts, tmp_path, value):
             parts[name] = right
 
 
-@pytest.mark.parametrize("prefix", ["classifier", "centres", "naming"])
+@pytest.mark.parametrize("prefix", ["classifier", "centres"])
 class TestEveryForest:
     def n_leaves(self, parts, prefix):
         return parts[f"{prefix}/weight" if prefix == "centres" else f"{prefix}/leaf_sizes"].size
@@ -445,44 +447,91 @@ class TestEveryForest:
         parts[f"{prefix}/is_leaf"] = np.packbits(is_leaf)
         assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/is_leaf: deeper than 511 levels"
 
-    def test_features_reach_no_further_than_the_settings_say(self, parts, tmp_path, prefix):
-        for name, value in (("offset_mm", 1e3), ("offset_mm", -1e3), ("size_mm", 1e3), ("size_mm", -1)):
-            right = parts[f"{prefix}/{name}"]
-            parts.edit(f"{prefix}/{name}", (5, 0, 1), value)
-            assert f"{prefix}/offset_mm, size_mm: a feature reaches further" in refusal(parts.write(tmp_path / "m.npz"))
-            parts[f"{prefix}/{name}"] = right
+
+@pytest.mark.parametrize("wrong", ["one more", "one less", "none", "another class", "a share", "no leaf"])
+def test_leaves_are_distributions(parts, tmp_path, wrong):
+    sizes, shares = parts["classifier/leaf_sizes"], parts["classifier/leaf_shares"]
+    array, index, value = {
+        "one more": ("leaf_sizes", 0, sizes[0] + 1),
+        "one less": ("leaf_sizes", 0, sizes[0] - 1),
+        "none": ("leaf_sizes", slice(None), 0),
+        "another class": ("leaf_classes", 3, 27),
+        "a share": ("leaf_shares", 2, shares[2] ^ 1),
+        "no leaf": ("leaf_sizes", None, None),
+    }[wrong]
+    if wrong == "no leaf":
+        parts["classifier/leaf_sizes"] = sizes[:0]
+    else:
+        parts.edit(f"classifier/{array}", index, value)
+    assert f"classifier/{array}: expected" in refusal(parts.write(tmp_path / "m.npz"))
 
 
-@pytest.mark.parametrize("prefix", ["classifier", "naming"])
-class TestDistributions:
-    @pytest.mark.parametrize("wrong", ["one more", "one less", "none", "another class", "a share", "no leaf"])
-    def test_leaves_are_distributions(self, parts, tmp_path, prefix, wrong):
-        array, index, value = {
-            "one more": ("leaf_sizes", 0, parts[f"{prefix}/leaf_sizes"][0] + 1),
-            "one less": ("leaf_sizes", 0, parts[f"{prefix}/leaf_sizes"][0] - 1),
-            "none": ("leaf_sizes", slice(None), 0),
-            "another class": ("leaf_classes", 3, 27),
-            "a share": ("leaf_shares", 2, parts[f"{prefix}/leaf_shares"][2] ^ 1),
-            "no leaf": ("leaf_sizes", slice(None), parts[f"{prefix}/leaf_sizes"]),
-        }[wrong]
-        if wrong == "no leaf":
-            parts[f"{prefix}/leaf_sizes"] = parts[f"{prefix}/leaf_sizes"][:0]
-        else:
-            parts.edit(f"{prefix}/{array}", index, value)
-        assert f"{prefix}/{array}: expected" in refusal(parts.write(tmp_path / "m.npz"))
-
-    def test_a_leaf_of_no_entry_among_others_is_refused(self, parts, tmp_path, prefix):
-        sizes = parts[f"{prefix}/leaf_sizes"].copy()
-        sizes[1] += sizes[0]
-        sizes[0] = 0
-        parts[f"{prefix}/leaf_sizes"] = sizes
-        assert f"{prefix}/leaf_sizes: expected sizes of at least 1" in refusal(parts.write(tmp_path / "m.npz"))
+def test_a_leaf_of_no_entry_among_others_is_refused(parts, tmp_path):
+    sizes = parts["classifier/leaf_sizes"].copy()
+    sizes[1] += sizes[0]
+    sizes[0] = 0
+    parts["classifier/leaf_sizes"] = sizes
+    assert "classifier/leaf_sizes: expected sizes of at least 1" in refusal(parts.write(tmp_path / "m.npz"))
 
 
 def test_votes_do_not_point_further_than_a_metre(parts, tmp_path):
     for value in (8001, -32768):
         parts.edit("centres/displacement", (1, 4), value)
         assert refusal(parts.write(tmp_path / "m.npz")) == "centres/displacement: expected displacements of at most 1 m"
+
+
+@pytest.mark.parametrize("prefix", ["classifier", "centres", "naming"])
+def test_features_reach_no_further_than_the_settings_say(parts, tmp_path, prefix):
+    for name, value in (("offset_mm", 1e3), ("offset_mm", -1e3), ("size_mm", 1e3), ("size_mm", -1)):
+        right = parts[f"{prefix}/{name}"]
+        parts.edit(f"{prefix}/{name}", (5, 0, 1), value)
+        assert f"{prefix}/offset_mm, size_mm: a feature reaches further" in refusal(parts.write(tmp_path / "m.npz"))
+        parts[f"{prefix}/{name}"] = right
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("weights", (26, 300)),
+        ("weights", (27, 299)),
+        ("weights", (300, 27)),
+        ("offsets", (26,)),
+        ("offsets", (27, 1)),
+        ("gram", (26, 26)),
+        ("gram", (27, 26)),
+    ],
+)
+def test_the_discriminant_has_a_weight_for_every_feature_and_an_offset_for_every_class(parts, tmp_path, name, shape):
+    right = parts[f"naming/{name}"]
+    assert len(parts["naming/offset_mm"]) == 300
+    parts[f"naming/{name}"] = np.zeros(shape, right.dtype)
+    message = refusal(parts.write(tmp_path / "m.npz"))
+    assert message == f"naming/{name}: found {right.dtype} {shape}, wanted {np.dtype(right.dtype)} {right.shape}"
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value", "message"),
+    [
+        ("weights", (3, 7), 1.1e6, "weights: out of all proportion"),
+        ("weights", (3, 7), -3e38, "weights: out of all proportion"),
+        ("offsets", 3, 1.1e9, "offsets: out of all proportion"),
+        ("offsets", 3, -1e300, "offsets: out of all proportion"),
+        ("gram", (3, 3), 1.1e9, "gram: expected a symmetric matrix of reasonable numbers"),
+        ("gram", (20, 21), 12345.0, "gram: expected a symmetric matrix of reasonable numbers"),
+    ],
+)
+def test_a_discriminant_out_of_all_proportion_is_refused(parts, tmp_path, name, index, value, message):
+    parts.edit(f"naming/{name}", index, value)
+    assert refusal(parts.write(tmp_path / "m.npz")) == f"naming/{message}"
+
+
+@pytest.mark.parametrize("n", [0, 20_001])
+def test_a_discriminant_of_no_or_too_many_features_is_refused(parts, tmp_path, n):
+    for name in ("offset_mm", "size_mm"):
+        parts[f"naming/{name}"] = np.zeros((n, 2, 3), np.float32)
+    parts["naming/weights"] = np.zeros((27, n), np.float32)
+    message = refusal(parts.write(tmp_path / "m.npz"))
+    assert message == f"naming/offset_mm: expected 1 to 20000 features, got {n}"
 
 
 @pytest.mark.parametrize(

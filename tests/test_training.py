@@ -16,7 +16,7 @@ TINY = replace(
     CONFIG,
     **{
         name: replace(group, forest=replace(group.forest, n_trees=2, max_depth=5))
-        for name in ("classifier", "centres", "naming")
+        for name in ("classifier", "centres")
         for group in [getattr(CONFIG, name)]
     },
 )
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_jobs(training_scans
 def test_training_from_files_gives_the_model_of_the_scans_in_memory(training_scans, cohort):
     calls = []
     model = train(cohort, TINY, seed=3, n_jobs=2, folds=("fold1.txt",), progress=lambda: calls.append(1))
-    assert len(calls) == n_training_steps(3, TINY) == 3 + 2 + 2 + 2
+    assert len(calls) == n_training_steps(3, TINY) == 3 + 2 + 2 + 1
     # `.lml` keeps six digits, so that centroids and all that follows agree to rounding only.
     expected = train_on_scans(training_scans, TINY, seed=3)
     np.testing.assert_allclose(model.shape.mean_mm, expected.shape.mean_mm, atol=1e-3)
@@ -83,16 +83,16 @@ def test_scans_are_read_into_the_world_frame(cohort, toy_scans):
 
 
 @pytest.mark.parametrize(("votes", "naming"), [(False, True), (True, False), (False, False)])
-def test_steps_that_are_switched_off_train_no_forest(training_scans, votes, naming):
+def test_steps_that_are_switched_off_learn_nothing(training_scans, votes, naming):
     config = replace(
         TINY,
         centres=replace(TINY.centres, grow=votes),
-        naming=replace(TINY.naming, grow=naming),
+        naming=replace(TINY.naming, learn=naming),
     )
     calls = []
     model = train_on_scans(training_scans, config, progress=lambda: calls.append(1))
-    assert len(calls) == n_training_steps(0, config) == 2 + 2 * votes + 2 * naming
-    assert (model.centre_forest is not None, model.naming_forest is not None) == (votes, naming)
+    assert len(calls) == n_training_steps(0, config) == 2 + 2 * votes + naming
+    assert (model.centre_forest is not None, model.discriminant is not None) == (votes, naming)
 
 
 def test_no_scan_and_no_known_vertebra_are_training_errors(training_scans, cohort):

@@ -156,12 +156,12 @@ def test_a_result_of_another_model_is_not_resumed_and_that_is_said(run):
     assert manifest["cases"][0]["frame"] == "world"
 
 
-def test_info_tells_where_a_model_comes_from_and_describes_all_three_forests(run):
+def test_info_tells_where_a_model_comes_from_and_describes_what_it_holds(run):
     code, out, err = run("info model.npz")
     assert (code, err) == (0, "")
     assert "5 scans of 5 patients, 35 vertebrae" in out
-    for forest in ("classification forest: 4 trees", "centre forest: 4 trees", "naming forest: 12 trees"):
-        assert forest in out
+    for part in ("classification forest: 4 trees", "centre forest: 4 trees", "naming discriminant: 300 features"):
+        assert part in out
     applied, _, trained = out.partition("applied with:\n")[2].partition("trained with:\n")
     assert yaml.safe_load(trained) == toy_config().as_dict()
     assert yaml.safe_load(applied) == {key: toy_config().as_dict()[key] for key in ("preprocess", "prediction")}

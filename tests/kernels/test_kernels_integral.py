@@ -7,20 +7,22 @@ from hypothesis import strategies as st
 
 from vertloc.kernels import integral
 
+WIDE = (-32768, 32767)
 
-def integral_image(voxels, z_first, n_z, pad, outside, replicate):
+
+def integral_image(voxels, z_first, n_z, pad, outside, replicate, window=WIDE):
     height, width = voxels.shape[1:]
     out = np.full((n_z + 2 * pad + 1, height + 2 * pad + 1, width + 2 * pad + 1), -1, np.int32)
-    integral.integral_image(voxels, z_first, pad, outside, replicate, out)
+    integral.integral_image(voxels, z_first, pad, window, outside, replicate, out)
     return out
 
 
-def padded(voxels, z_first, n_z, pad, outside, replicate):
+def padded(voxels, z_first, n_z, pad, outside, replicate, window=WIDE):
     """What the integral image sums, voxel by voxel, in 64 bits."""
     index = [np.arange(z_first - pad, z_first + n_z + pad), *(np.arange(-pad, n + pad) for n in voxels.shape[1:])]
     near = np.ix_(*(np.clip(i, 0, n - 1) for i, n in zip(index, voxels.shape, strict=True)))
     inside = [(i >= 0) & (i < n) for i, n in zip(index, voxels.shape, strict=True)]
-    values = voxels[near].astype(np.int64) - outside
+    values = np.clip(voxels[near].astype(np.int64), *window) - outside
     return values if replicate else np.where(np.einsum("z,y,x->zyx", *inside), values, 0)
 
 
@@ -35,13 +37,14 @@ def cumulative(values):
     pad=st.integers(0, 3),
     outside=st.sampled_from([0, -1000, 57]),
     replicate=st.booleans(),
+    window=st.sampled_from([WIDE, (-4096, 16384), (-150, 350), (-4096, 0), (500, 501), (20_000, 40_000)]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_sums_equal_cumulative_sums_for_any_slab_and_padding(shape, slab, pad, outside, replicate, seed):
+def test_sums_equal_cumulative_sums_for_any_slab_padding_and_window(shape, slab, pad, outside, replicate, window, seed):
     voxels = np.random.default_rng(seed).integers(-1000, 3072, shape).astype(np.int16)
-    found = integral_image(voxels, *slab, pad, outside, replicate)
-    expected = cumulative(padded(voxels, *slab, pad, outside, replicate))
+    found = integral_image(voxels, *slab, pad, outside, replicate, window)
+    expected = cumulative(padded(voxels, *slab, pad, outside, replicate, window))
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, expected)
 

@@ -146,6 +146,32 @@ def test_the_outside_follows_its_rule(outside, expected):
     assert found[0, 0] == expected
 
 
+@pytest.mark.parametrize("outside", ["replicate", "constant"])
+@pytest.mark.parametrize("window", [(-150, 350), (-4096, 100), (600, 16384), (5000, 6000)])
+def test_a_window_clips_intensities_before_boxes_are_averaged(outside, window):
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(-1000, 3072, (8, 9, 7))
+    low, high = window
+    index = rng.integers(0, voxels.shape, (20, 3))
+    options = {"outside": outside, "largest_offset_mm": 15, "largest_size_mm": 12, "single_share": 0.5}
+    clipped = ContextFeatureSettings(**options, lowest_hu=low, highest_hu=high)
+    plain = ContextFeatureSettings(**options, outside_hu=np.clip(-1000, low, high))
+    found, expected = (
+        values_at(volume_of(v), draw_feature_pool(30, settings, np.random.default_rng(1)), index)
+        for v, settings in ((voxels, clipped), (np.clip(voxels, low, high), plain))
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("outside_hu", "counts_as"), [(-1000, -150), (40, 40), (3000, 350)])
+def test_a_constant_outside_is_clipped_into_the_window_too(outside_hu, counts_as):
+    rule = {"outside": "constant", "outside_hu": outside_hu, "lowest_hu": -150, "highest_hu": 350}
+    pool = single((40, 0, 0), (9, 9, 9), largest_offset_mm=40, **rule)
+    pool.size_mm[0, 1] = 1e-3  # minus the voxel itself
+    found = values_at(volume_of(np.full((5, 5, 5), 100)), pool, [[2, 2, 2]])
+    assert found[0, 0] == counts_as - 100
+
+
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
     spacing=st.sampled_from([0.5, 1.7, 3.0, 20.0]),
@@ -196,12 +222,11 @@ def test_a_pool_that_reaches_further_than_its_rule_is_cut_at_the_padding():
     assert_inside(pool, (3, 2, 4), 3.0, rule.padding(3.0))
 
 
-def test_some_and_join_pick_and_line_up_features():
-    pool = draw_feature_pool(12, ContextFeatureSettings(), np.random.default_rng(0))
-    again = join_pools([pool.some(np.arange(5)), pool.some(np.arange(5, 12))])
-    np.testing.assert_array_equal(again.offset_mm, pool.offset_mm)
-    np.testing.assert_array_equal(again.size_mm, pool.size_mm)
-    assert len(pool.some(np.array([3, 3]))) == 2
+def test_joined_pools_line_up_their_features():
+    first, second = (draw_feature_pool(n, ContextFeatureSettings(), np.random.default_rng(n)) for n in (5, 7))
+    joined = join_pools([first, second])
+    np.testing.assert_array_equal(joined.offset_mm, np.concatenate([first.offset_mm, second.offset_mm]))
+    np.testing.assert_array_equal(joined.size_mm, np.concatenate([first.size_mm, second.size_mm]))
 
 
 def test_a_transformed_pool_has_turned_offsets_and_scaled_sizes():
@@ -220,10 +245,12 @@ def test_a_transformed_pool_has_turned_offsets_and_scaled_sizes():
 
 
 def test_a_pool_keeps_the_rule_of_the_settings_it_was_drawn_with():
-    options = ContextFeatureSettings(largest_offset_mm=33, largest_size_mm=21, outside="constant", outside_hu=-500)
-    assert options.rule == FeatureRule(33, 21, "constant", -500)
+    options = ContextFeatureSettings(
+        largest_offset_mm=33, largest_size_mm=21, outside="constant", outside_hu=-500, lowest_hu=-150, highest_hu=350
+    )
+    assert options.rule == FeatureRule(33, 21, "constant", -500, -150, 350)
     pool = draw_feature_pool(6, options, np.random.default_rng(0))
-    for other in (pool, pool.some(np.array([1])), pool.transformed(np.eye(3)), join_pools([pool, pool])):
+    for other in (pool, pool.transformed(np.eye(3)), join_pools([pool, pool])):
         assert other.rule == options.rule
 
 
@@ -249,6 +276,8 @@ def test_slabs_read_the_same_values_as_the_whole_image():
         {"single_share": 0.9, "local_share": 0.2},
         {"near_share": -0.1},
         {"outside": "mirror"},
+        {"lowest_hu": 400, "highest_hu": 400},
+        {"highest_hu": 20_000},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

@@ -5,10 +5,10 @@ import pytest
 
 from vertloc.errors import TrainingError
 from vertloc.geometry import Grid
-from vertloc.stages.context_features import ContextFeatureSettings
+from vertloc.stages.context_features import ContextFeatureSettings, draw_feature_pool
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.forest import bind_forest
-from vertloc.stages.forest_growing import ForestPlan, grow_forest, samples_of_some_patients
+from vertloc.stages.forest_growing import ForestPlan, grow_forest, samples_of_some_patients, view_columns
 from vertloc.stages.leaves import rounded_votes, sparse_distributions
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingView
@@ -18,8 +18,6 @@ from vertloc.stages.tree_growing import ForestSettings, grow_centre_tree, grow_c
 OPTIONS = ContextFeatureSettings(largest_offset_mm=9, largest_size_mm=9)
 SMALL = ForestSettings(n_trees=3, max_depth=6, features_per_tree=20, features_per_node=20, patient_share=0.6)
 SHAPE = (10, 8, 8)
-# Own features; all features of a pool; some of them.
-POOLS = (0, 20, 50)
 
 
 def make_views(n=5, patients=None):
@@ -65,9 +63,9 @@ def same_arrays(first, second):
     return all(np.array_equal(a, b) for a, b in zip(arrays_of(first), arrays_of(second), strict=True))
 
 
-@pytest.mark.parametrize("n_shared", POOLS)
-def test_a_forest_depends_on_its_seed_and_not_on_the_threads(n_shared):
-    settings = replace(SMALL, shared_features=n_shared)
+@pytest.mark.parametrize("share", [False, True])
+def test_a_forest_depends_on_its_seed_and_not_on_the_threads(share):
+    settings = replace(SMALL, share_features=share)
     one, two, other = grow(1, settings), grow(1, settings, n_threads=2), grow(2, settings)
     assert same_arrays(one, two)
     assert not same_arrays(one, other)
@@ -75,20 +73,12 @@ def test_a_forest_depends_on_its_seed_and_not_on_the_threads(n_shared):
 
 def test_a_shared_pool_is_kept_once_and_serves_every_tree():
     assert len(grow().pool) == 3 * SMALL.features_per_tree
-    for n_shared in POOLS[1:]:
-        shared = grow(settings=replace(SMALL, shared_features=n_shared))
-        assert len(shared.pool) == n_shared
-        assert shared.n_trees == SMALL.n_trees
-        assert shared.features.max() < n_shared
-
-
-def test_every_tree_chooses_its_own_features_from_a_larger_shared_pool():
-    settings = replace(SMALL, n_trees=8, shared_features=200, features_per_tree=20, min_samples_leaf=1, max_depth=20)
-    forest = grow(settings=settings)
-    ends = [*forest.roots[1:], len(forest.features)]
-    chosen = [set(forest.features[a:b][forest.children[a:b, 0] >= 0]) for a, b in zip(forest.roots, ends, strict=True)]
-    assert all(0 < len(own) <= 20 for own in chosen)
-    assert len(set.union(*chosen)) > 60
+    shared = grow(settings=replace(SMALL, share_features=True))
+    assert len(shared.pool) == SMALL.features_per_tree
+    assert shared.n_trees == SMALL.n_trees
+    ends = [*shared.roots[1:], len(shared.features)]
+    trees = [shared.features[a:b] for a, b in zip(shared.roots, ends, strict=True)]
+    assert not any(np.array_equal(tree, trees[0]) for tree in trees[1:])
 
 
 def patients_seen(patients, settings, seed=0):
@@ -115,9 +105,9 @@ def test_each_tree_sees_its_share_of_the_patients_with_all_their_scans():
     assert ((patients_seen(patients, replace(SMALL, patient_share=0.01)) > 0).sum(axis=1) == 1).all()
 
 
-@pytest.mark.parametrize("n_shared", POOLS)
-def test_the_unseen_patients_do_not_matter_to_a_tree(n_shared):
-    settings = replace(SMALL, n_trees=1, shared_features=n_shared)
+@pytest.mark.parametrize("share", [False, True])
+def test_the_unseen_patients_do_not_matter_to_a_tree(share):
+    settings = replace(SMALL, n_trees=1, share_features=share)
     views = make_views()
     seen = patients_seen([view.patient for view in views], settings, seed=3)[0] > 0
     dark = [replace(view, volume=replace(view.volume, voxels=np.zeros(SHAPE, np.int16))) for view in views]
@@ -129,10 +119,10 @@ def test_the_unseen_patients_do_not_matter_to_a_tree(n_shared):
     assert not same_arrays(other, grow(3, settings))
 
 
-@pytest.mark.parametrize("n_shared", POOLS)
-def test_a_tree_has_no_more_samples_than_it_may_and_draws_them_from_all_scans(n_shared):
+@pytest.mark.parametrize("share", [False, True])
+def test_a_tree_has_no_more_samples_than_it_may_and_draws_them_from_all_scans(share):
     views = make_views()
-    sizes = {"shared_features": n_shared, "samples_per_tree": 60}
+    sizes = {"share_features": share, "samples_per_tree": 60}
     settings = replace(SMALL, n_trees=4, patient_share=1.0, min_samples_leaf=1, **sizes)
     forest = grow_on(views, settings, 0)
     # With one sample a leaf there are no more leaves than samples.
@@ -226,19 +216,16 @@ def test_patients_without_a_centre_sample_are_not_chosen_and_none_at_all_is_an_e
         grow_centres([replace(view, **nothing) for view in views], settings)
 
 
-@pytest.mark.parametrize("n_shared", POOLS)
-def test_samples_with_a_frame_see_their_features_in_it(n_shared):
-    # Turning what a sample sees by its frame is turning the pool: a forest of one frame is one with turned features.
-    settings = replace(SMALL, shared_features=n_shared, n_trees=2, patient_share=1.0)
-    frame = 1.05 * rotation(0.2, -0.1)
+def test_columns_of_samples_with_a_frame_are_those_of_the_turned_pool():
+    frames = np.stack([1.05 * rotation(0.2, -0.1), 0.9 * rotation(-0.3, 0.1) @ np.diag([-1.0, 1.0, 1.0])])
     views = make_views(2)
-    halves = np.arange(len(views[0].index)) % 2
-    framed = [replace(view, frame=halves, frames=np.stack([frame, frame])) for view in views]
-    turned, plain = grow_on(framed, settings, 5), grow_on(views, settings, 5)
-    assert not same_arrays(turned, plain)
-    bound = bind_forest(turned, views[0].volume).turned(frame)
-    found = bound.sums(bound.image.positions(*views[0].index.T)) / (2 * 255)
-    wrong = np.abs(found - views[0].targets).max(axis=1) > 0.3
-    assert wrong.mean() < 0.05
-    eye = [replace(view, frame=halves, frames=np.stack([np.eye(3)] * 2)) for view in views]
-    assert same_arrays(grow_on(eye, settings, 5), plain)
+    frame = np.arange(len(views[0].index)) % 2
+    framed = [replace(view, frame=frame, frames=frames) for view in views]
+    pool = draw_feature_pool(15, OPTIONS, np.random.default_rng(0))
+    rows = np.flatnonzero(np.random.default_rng(1).random(2 * len(frame)) < 0.3)
+    found = view_columns(framed, rows, pool, 2)
+    which = np.tile(frame, 2)[rows]
+    for k in range(2):
+        expected = view_columns(views, rows[which == k], pool.transformed(frames[k]), 1)
+        np.testing.assert_array_equal(found[:, which == k], expected)
+    assert not np.array_equal(found, view_columns(views, rows, pool, 1))

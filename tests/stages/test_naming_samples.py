@@ -5,18 +5,22 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.dense_labels import BACKGROUND
-from vertloc.stages.naming_samples import NamingSampleSettings, draw_naming_views
+from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
+from vertloc.stages.naming_samples import NamingSampleSettings, draw_naming_views, naming_views
 from vertloc.stages.preprocess import IsotropicVolume
-from vertloc.stages.sampling import TrainingScan
+from vertloc.stages.sampling import TrainingScan, generators
+from vertloc.stages.scan_views import ScanViewSettings
 from vertloc.stages.shape_model import ShapeModelSettings, learn_shape_model
 from vertloc.stages.spine_frame import spine_frames
 from vertloc.vertebrae import RANK, VERTEBRAE
 
 PRIOR = learn_shape_model([], ShapeModelSettings())
 SHAPE = (100, 20, 22)
+# Views are cut, and show their voxels as they are.
+CUT = ScanViewSettings(cropped=0.7, narrowed=0.5, narrowest_mm=30, brightened=0, blurred=0, noisy=0, padded=0)
+ALL = ScanViewSettings(cropped=1, narrowed=1, narrowest_mm=30, brightened=1, blurred=1, noisy=1, padded=1)
 # Without errors of the frames, so that they can be compared; and without scatter, so that samples are the centroids.
-STILL = NamingSampleSettings(tilt_degrees=0, scale_deviation=0, scatter_mm=0, views_per_scan=8)
+STILL = NamingSampleSettings(tilt_degrees=0, scale_deviation=0, scatter_mm=0, views_per_scan=8, changes=CUT)
 
 
 def make_scan(labels=VERTEBRAE[12:21], spacing=3.0):
@@ -56,26 +60,59 @@ def test_samples_lie_inside_their_view_and_at_their_place_of_the_scan(seed):
             np.testing.assert_array_equal(view.frame[own], rank - 12)
 
 
-def test_the_first_view_is_the_whole_scan_and_the_others_hold_three_to_ten_successive_vertebrae():
+@pytest.mark.parametrize("seed", range(3))
+def test_a_changed_view_has_its_samples_at_the_centroids_in_the_world(seed):
     scan = make_scan()
-    views = views_of(scan)
+    for view in views_of(scan, replace(STILL, changes=ALL), seed)[1:]:
+        assert (view.index >= 0).all()
+        assert (view.index < view.volume.voxels.shape).all()
+        points = view.volume.grid.to_world(view.index)
+        shown = view.classes != BACKGROUND
+        true = scan.centroids.points_mm[view.classes[shown] - 13]
+        assert np.abs(points[shown] - true).max() <= 1.5 + 1e-6
+        assert shown.sum() >= 3 * STILL.samples_per_vertebra
+
+
+def test_the_first_view_is_the_whole_scan_and_crops_hold_successive_vertebrae():
+    scan = make_scan()
+    views = views_of(scan, replace(STILL, changes=replace(CUT, cropped=1, narrowed=0), views_per_scan=20))
     assert views[0].volume is scan.volume
     assert set(views[0].classes) == {BACKGROUND, *range(13, 22)}
     heights = set()
     for view in views[1:]:
         assert view.volume.voxels.shape[1:] == SHAPE[1:]
-        assert view.volume.voxels.flags.c_contiguous
         assert view.volume.spacing_mm == scan.volume.spacing_mm
         seen = np.unique(view.classes[view.classes != BACKGROUND])
         assert len(seen) >= 3
         np.testing.assert_array_equal(np.diff(seen), 1)
         heights.add(view.volume.voxels.shape[0])
-    assert len(heights) > 3
+    assert len(heights) > 5
 
 
 def test_a_short_chain_is_never_cropped():
     scan = make_scan(VERTEBRAE[5:8])
-    assert all(view.volume is scan.volume for view in views_of(scan))
+    for view in views_of(scan, replace(STILL, changes=replace(CUT, cropped=1, narrowed=0))):
+        np.testing.assert_array_equal(view.volume.voxels, scan.volume.voxels)
+
+
+def test_training_views_say_the_class_of_every_sample_in_the_order_of_the_scans():
+    scans = [make_scan(), make_scan(()), replace(make_scan(VERTEBRAE[:5]), patient="q")]
+    settings = replace(STILL, views_per_scan=3, changes=ALL)
+    seed = np.random.SeedSequence(4)
+    views = naming_views(scans, PRIOR, settings, seed)
+    assert [view.patient for view in views] == ["p"] * 3 + ["q"] * 3
+    drawn = [view for i in (0, 2) for view in draw_naming_views(scans[i], PRIOR, settings, generators(seed, 3)[i])]
+    for view, own in zip(views, drawn, strict=True):
+        assert view.targets.shape == (len(own.classes), N_CLASSES)
+        assert view.targets.dtype == np.float32
+        np.testing.assert_array_equal(view.targets.argmax(axis=1), own.classes)
+        np.testing.assert_array_equal(view.targets.sum(axis=1), 1)
+        np.testing.assert_array_equal(view.targets.max(axis=1), 1)
+        np.testing.assert_array_equal(view.volume.voxels, own.volume.voxels)
+    for view, again in zip(views, naming_views(scans, PRIOR, settings, seed, n_threads=3), strict=True):
+        np.testing.assert_array_equal(view.index, again.index)
+        np.testing.assert_array_equal(view.frames, again.frames)
+        np.testing.assert_array_equal(view.volume.voxels, again.volume.voxels)
 
 
 def test_negatives_keep_their_distance_and_two_thirds_lie_near_a_centroid():

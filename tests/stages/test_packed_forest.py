@@ -83,9 +83,9 @@ def test_a_tree_of_many_features_counts_from_its_first():
     pool = draw_feature_pool(30, OPTIONS, np.random.default_rng(0))
     forest = random_tree(0, 20, distributions, pool)
     many = replace(pool, offset_mm=np.tile(pool.offset_mm, (5000, 1, 1)), size_mm=np.tile(pool.size_mm, (5000, 1, 1)))
-    far = forest.with_features((forest.features + 120_000).astype(np.int32), many)
+    far = replace(forest, features=(forest.features + 120_000).astype(np.int32), pool=many)
     assert_same(unpack_distributions(pack_forest(far), pool.rule, 27), far)
-    spread = forest.with_features((forest.features * 3000).astype(np.int32), many)
+    spread = replace(forest, features=(forest.features * 3000).astype(np.int32), pool=many)
     with pytest.raises(ValueError, match="65,536 features"):
         pack_forest(spread)
 

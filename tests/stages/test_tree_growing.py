@@ -89,7 +89,7 @@ def test_the_generator_decides_and_samples_of_one_class_are_one_leaf(grower):
         {"features_per_node": 500},
         {"grower": "none"},
         {"thresholds": "none"},
-        {"shared_features": -1},
+        {"samples_per_tree": 0},
         {"patient_share": 0},
         {"samples_per_tree": 0},
     ],

@@ -25,7 +25,7 @@ def small_config():
         config,
         **{
             name: replace(group, forest=replace(group.forest, n_trees=3, max_depth=8, min_samples_leaf=12))
-            for name in ("classifier", "centres", "naming")
+            for name in ("classifier", "centres")
             for group in [getattr(config, name)]
         },
     )

@@ -138,10 +138,6 @@ class FeaturePool:
         _, first, which = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
         return first, which.reshape(-1, 2)
 
-    def some(self, rows: NDArray[np.int64]) -> FeaturePool:
-        """Return some of the features."""
-        return FeaturePool(self.offset_mm[rows], self.size_mm[rows], self.rule)
-
     def transformed(self, matrix: NDArray[np.float64]) -> FeaturePool:
         """Turn and scale the features, the boxes' sizes by the mean scale; boxes stay along the axes.
 

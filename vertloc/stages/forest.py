@@ -7,7 +7,7 @@ beside it, and nothing can be paired wrongly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,6 @@ class FlatForest:
     def with_leaf_values(self, leaf_values: Leaves) -> FlatForest:
         """Return the same trees with other leaves."""
         return FlatForest(self.roots, self.children, self.features, self.thresholds, leaf_values, self.pool)
-
-    def with_features(self, features: NDArray[np.int32], pool: FeaturePool) -> FlatForest:
-        """Return the same trees with their features numbered by another pool."""
-        return FlatForest(self.roots, self.children, features, self.thresholds, self.leaf_values, pool)
 
 
 def flatten_tree(tree: Any, pool: FeaturePool, dtype: type = np.float32) -> FlatForest:
@@ -118,14 +114,6 @@ class BoundForest:
     image: IntegralImage
     corners: NDArray[np.integer[Any]]
     scales: NDArray[np.float32]
-
-    def turned(self, frame: NDArray[np.float64]) -> BoundForest:
-        """Return the same forest on the same image with its features turned and scaled.
-
-        frame : (3, 3) for `FeaturePool.transformed`
-        """
-        corners, scales = box_corners(self.forest.pool.transformed(frame), self.volume.spacing_mm, self.image)
-        return replace(self, corners=corners, scales=scales)
 
     def positions(self, voxels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
         """Where flat voxels of the volume lie in the image: (n,) for `sums` and `leaves`.

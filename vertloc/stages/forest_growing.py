@@ -1,9 +1,9 @@
-"""Views of training scans -> a forest, a tree at a time; one way for all forests.
+"""Views of training scans -> a forest, a tree at a time; one way for both forests.
 
 A forest is planned by what its trees learn (`TreeMaker`), from which features, and how they grow. Every tree sees
 samples of its own share of the patients. Its features are its own, which makes trees differ at bounded memory: only the
-columns of the trees that grow at the same time exist, 2 bytes a sample and feature. Or they are drawn from one shared
-pool that is evaluated once at all samples, which is worth while where a sample's features are dear.
+columns of the trees that grow at the same time exist, 2 bytes a sample and feature. Or all trees share one pool, which
+is evaluated once at all samples.
 """
 
 from __future__ import annotations
@@ -51,19 +51,6 @@ class ForestPlan:
     tree_seeds: Sequence[np.random.SeedSequence]
 
 
-@dataclass(frozen=True, eq=False)
-class _TreeData:
-    """What one tree is grown on.
-
-    rows : (n,) of all samples; columns : (F, n) int16; features : (F,) rows of the shared pool, if there is one
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int16]
-    pool: FeaturePool
-    features: NDArray[np.int64] | None = None
-
-
 def grow_forest(
     views: Sequence[TrainingView], plan: ForestPlan, n_threads: int = 1, on_tree: Callable[[], None] = lambda: None
 ) -> FlatForest:
@@ -74,26 +61,26 @@ def grow_forest(
     """
     if not any(len(view.index) for view in views):
         raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
+    settings = plan.settings
     targets = np.concatenate([view.targets for view in views])
     shared = None
-    if plan.settings.shared_features:
-        rng = np.random.default_rng(plan.pool_seed)
-        shared = draw_feature_pool(plan.settings.shared_features, plan.features, rng)
+    if settings.share_features:
+        shared = draw_feature_pool(settings.features_per_tree, plan.features, np.random.default_rng(plan.pool_seed))
         everything = view_columns(views, np.arange(len(targets)), shared, n_threads)
 
     def grow(tree: int) -> FlatForest:
         rng = np.random.default_rng(plan.tree_seeds[tree])
+        rows = samples_of_some_patients(views, settings, rng)
         if shared is None:
-            data = _own_features(views, plan, rng)
+            pool = draw_feature_pool(settings.features_per_tree, plan.features, rng)
+            columns = view_columns(views, rows, pool, 1)
         else:
-            data = _some_shared_features(views, plan.settings, shared, everything, rng)
-        grown = plan.make_tree(data.columns, targets[data.rows], data.pool, plan.settings, rng)
-        if shared is not None and data.features is not None:
-            grown = grown.with_features(data.features[grown.features].astype(np.int32), shared)
+            pool, columns = shared, everything if len(rows) == len(targets) else everything[:, rows]
+        grown = plan.make_tree(columns, targets[rows], pool, settings, rng)
         on_tree()
         return grown.with_leaf_values(plan.round_leaves(grown.rows()))
 
-    return join_forests(run_pieces(grow, plan.settings.n_trees, n_threads))
+    return join_forests(run_pieces(grow, settings.n_trees, n_threads))
 
 
 def samples_of_some_patients(
@@ -111,33 +98,6 @@ def samples_of_some_patients(
     if len(rows) > settings.samples_per_tree:
         rows = np.sort(rng.choice(rows, settings.samples_per_tree, replace=False))
     return rows
-
-
-def _own_features(views: Sequence[TrainingView], plan: ForestPlan, rng: np.random.Generator) -> _TreeData:
-    rows = samples_of_some_patients(views, plan.settings, rng)
-    pool = draw_feature_pool(plan.settings.features_per_tree, plan.features, rng)
-    return _TreeData(rows, view_columns(views, rows, pool, 1), pool)
-
-
-def _some_shared_features(
-    views: Sequence[TrainingView],
-    settings: ForestSettings,
-    shared: FeaturePool,
-    everything: NDArray[np.int16],
-    rng: np.random.Generator,
-) -> _TreeData:
-    """Let a tree choose from a shared pool, or use all of it if it is no larger than what a tree wants.
-
-    everything : (F, n) int16, the columns of the whole pool at all samples
-    """
-    if settings.features_per_tree >= len(shared):
-        rows = samples_of_some_patients(views, settings, rng)
-        columns = everything if len(rows) == everything.shape[1] else everything[:, rows]
-        return _TreeData(rows, columns, shared)
-    features = rng.choice(len(shared), settings.features_per_tree, replace=False)
-    rows = samples_of_some_patients(views, settings, rng)
-    columns = everything[features] if len(rows) == everything.shape[1] else everything[np.ix_(features, rows)]
-    return _TreeData(rows, columns, shared.some(features), features)
 
 
 def view_columns(

@@ -1,6 +1,6 @@
 """What a forest's leaves answer, in few bytes.
 
-A leaf of the classification or the naming forest is a distribution over 27 classes in which nearly all are zero: it
+A leaf of the classification forest is a distribution over 27 classes in which nearly all are zero: it
 lists the classes that are there, in 255ths that sum to 255. Sums over trees are then whole numbers, the same in any
 order. A vote of the centre forest is rounded to an eighth of a millimetre and its weight to a 65535th.
 """

@@ -86,7 +86,7 @@ class TrainingScan:
 
 @dataclass(frozen=True, eq=False)
 class TrainingView:
-    """Sample voxels of one view of a training scan, and what a forest is to answer there.
+    """Sample voxels of one view of a training scan, and what is to be answered there.
 
     A view is the scan itself, or a part or another version of it.
     index : (n, 3) int64, (z, y, x) voxel of `volume`

@@ -40,8 +40,8 @@ class ForestSettings:
     max_depth : deepest level of a leaf
     min_samples_leaf : fewest samples in a leaf; less remembers single patients
     features_per_tree : features that a tree has to choose from
-    shared_features : 0: every tree draws features of its own, which makes trees differ at bounded memory; else the size
-        of one pool, evaluated once, from which every tree draws its features
+    share_features : true: all trees choose from the same features, evaluated once at all samples; false: every tree
+        draws its own, which makes trees differ at bounded memory
     features_per_node : how many of a tree's features compete at a node
     grower : our own kernel ("vertloc"), several times faster, or "scikit-learn"
     thresholds : "random" (one random threshold a feature, extremely randomised trees) or "best" (all thresholds), which
@@ -55,7 +55,7 @@ class ForestSettings:
     max_depth: Annotated[int, Field(ge=1, le=100)] = 24
     min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] = 4
     features_per_tree: Annotated[int, Field(ge=1, le=100_000)] = 400
-    shared_features: Annotated[int, Field(ge=0, le=100_000)] = 0
+    share_features: bool = False
     features_per_node: Annotated[int, Field(ge=1, le=100_000)] = 60
     grower: Grower = "vertloc"
     thresholds: Thresholds = "random"

@@ -18,6 +18,9 @@ from vertloc.batch.records import Record, read_record, read_records
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.model import Model
 from vertloc.versions import versions
+from vertloc.vertebrae import RANK, VERTEBRAE
+
+_SMALLEST_ALTERNATIVE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,9 @@ class Run:
     seconds: float
     is_stopped: bool = False
     is_part: bool = False
+
+
+_SMALLEST_ALTERNATIVE = 0.01
 
 
 def write_manifest(path: Path, run: Run, results: Sequence[CaseResult], out: Path) -> None:
@@ -78,9 +84,28 @@ def _plain(record: Record, is_of_another_run: bool) -> dict[str, Any]:
         "status": record.state,
         "message": record.message,
         "confidence": record.confidence,
+        "verdict": record.verdict,
+        "reasons": list(record.reasons),
+        "shifts": sorted(record.shift_probability.items()),
+        "alternatives": _alternatives(record),
+        "distance": record.distance,
         "warnings": list(record.warnings),
         "seconds": record.seconds,
         "model": origin.model if origin else None,
         "frame": origin.frame if origin else None,
         "this_run": not is_of_another_run,
+    }
+
+
+def _alternatives(record: Record) -> dict[str, list[tuple[str, float]]]:
+    """Other names of each vertebra with their probabilities, the likeliest first."""
+    shifts = sorted(((p, shift) for shift, p in record.shift_probability.items() if shift != 0), reverse=True)
+    return {
+        label: [
+            (VERTEBRAE[RANK[label] + shift], p)
+            for p, shift in shifts
+            if p >= _SMALLEST_ALTERNATIVE and 0 <= RANK[label] + shift < len(VERTEBRAE)
+        ]
+        for label in record.confidence
+        if label in RANK
     }

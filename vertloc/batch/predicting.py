@@ -183,6 +183,14 @@ def _describe(blank: Record, scan: Scan, found: Localization, model: Model) -> R
     points = {label: (float(x), float(y), float(z)) for label, (x, y, z) in found.world}
     message = "" if confidence else why_empty(scan, model)
     state: Literal["done", "empty"] = "done" if confidence else "empty"
+    level = found.certainty
+    blank = replace(
+        blank,
+        verdict="" if state == "empty" else "sure" if level.is_sure else "unsure",
+        reasons=level.reasons,
+        shift_probability={shift: round(p, 4) for shift, p in level.shift_probability.items()},
+        distance=round(level.distance, 1),
+    )
     return replace(blank, state=state, message=message, confidence=confidence, world_mm=points)
 
 

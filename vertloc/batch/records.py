@@ -52,6 +52,9 @@ class Record:
 
     state : "writing" while its files are replaced; "empty" means no vertebra found; message : why it failed or is empty
     confidence : by label; world_mm : by label, (x, y, z) of the patient, to the last bit
+    verdict : "sure", or "unsure" for the reasons; "" where no vertebra was found
+    shift_probability : probability of the names as they are, 0, and of every name being that many levels too high up
+    distance : how unlike the scans that the model learnt from; see `Certainty`
     results : checksum of each file that was written, by its name below the folder of the results
     versions : of the package and the libraries
     """
@@ -65,6 +68,10 @@ class Record:
     confidence: dict[str, float] = field(default_factory=dict)
     world_mm: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    verdict: Literal["sure", "unsure", ""] = ""
+    reasons: tuple[str, ...] = ()
+    shift_probability: dict[int, float] = field(default_factory=dict)
+    distance: float = 0.0
     results: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -145,8 +152,11 @@ def _record(plain: Any) -> Record:
         files = tuple((str(name), int(size), int(time)) for name, size, time in origin.pop("files"))
         origin = Origin(files=files, **origin)
     warnings = tuple(str(text) for text in plain.pop("warnings"))
+    reasons = tuple(str(text) for text in plain.pop("reasons", ()))
+    shifts = {int(shift): float(p) for shift, p in plain.pop("shift_probability", {}).items()}
     points = {label: (float(x), float(y), float(z)) for label, (x, y, z) in plain.pop("world_mm").items()}
-    record = Record(origin=origin, warnings=warnings, world_mm=points, **plain)
+    own = {"warnings": warnings, "reasons": reasons, "shift_probability": shifts, "world_mm": points}
+    record = Record(origin=origin, **own, **plain)
     record.centroids()  # raises ValueError for what is no vertebra or no point
     if record.state not in ("writing", "done", "empty", "failed") or set(points) != set(record.confidence):
         raise ValueError("not a whole record")

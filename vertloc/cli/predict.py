@@ -136,7 +136,8 @@ def _line(result: CaseResult) -> str:
         return f"{result.scan}  no vertebra found: {result.message}  ({result.seconds:.1f} s)"
     labels = list(result.confidence)
     least = min(labels, key=lambda label: result.confidence[label])
+    doubt = f"  unsure: {'; '.join(result.record.reasons)}" if result.record.reasons else ""
     return (
         f"{result.scan}  {labels[0]} to {labels[-1]}, {len(labels)} vertebrae,"
-        f" least sure of {least} ({100 * result.confidence[least]:.0f} %)  ({result.seconds:.1f} s)"
+        f" least sure of {least} ({100 * result.confidence[least]:.0f} %)  ({result.seconds:.1f} s){doubt}"
     )

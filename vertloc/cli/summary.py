@@ -37,7 +37,7 @@ def _rank(result: CaseResult) -> tuple[int, float]:
     if not result.confidence:
         return 1, 0.0
     least = min(result.confidence.values())
-    return (2, least) if least < UNSURE_BELOW else (3, least)
+    return (2, least) if least < UNSURE_BELOW or result.record.verdict == "unsure" else (3, least)
 
 
 def _matter(result: CaseResult) -> str:
@@ -48,6 +48,10 @@ def _why(result: CaseResult) -> str:
     if result.status == "failed" or not result.confidence:
         text = " ".join(result.message.split())
         return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
+    if result.record.reasons:
+        return "; ".join(result.record.reasons)
     unsure = [label for label, p in result.confidence.items() if p < UNSURE_BELOW]
+    if not unsure:
+        return "the level is uncertain"
     least = min(unsure, key=lambda label: result.confidence[label])
     return f"{len(unsure)} of {len(result.confidence)} vertebrae, least {least} ({result.confidence[least]:.0%})"

@@ -155,8 +155,8 @@ def _record(plain: Any) -> Record:
     reasons = tuple(str(text) for text in plain.pop("reasons", ()))
     shifts = {int(shift): float(p) for shift, p in plain.pop("shift_probability", {}).items()}
     points = {label: (float(x), float(y), float(z)) for label, (x, y, z) in plain.pop("world_mm").items()}
-    own = {"warnings": warnings, "reasons": reasons, "shift_probability": shifts, "world_mm": points}
-    record = Record(origin=origin, **own, **plain)
+    record = Record(origin=origin, warnings=warnings, world_mm=points, **plain)
+    record = replace(record, reasons=reasons, shift_probability=shifts)
     record.centroids()  # raises ValueError for what is no vertebra or no point
     if record.state not in ("writing", "done", "empty", "failed") or set(points) != set(record.confidence):
         raise ValueError("not a whole record")

@@ -17,21 +17,19 @@ def landmark_files(
     formats: Sequence[str],
     frame: Frame,
     known: Sequence[str] = (),
-    shift_probability: Mapping[int, float] | None = None,
 ) -> dict[str, bytes]:
     """Make the landmark files of a scan, by name below the folder of the results.
 
-    record : of the finished scan, with its points, confidences and warnings
+    record : of the finished scan, with its points, confidences, alternatives and warnings
     frame : of the points in an `.lml` file; the other formats say theirs, or have both
     known : labels that a person gave
-    shift_probability : how probable the chain would be with all names so many levels further down
     Raises LandmarkError for a format that this scan cannot have: a DICOM report of what is no DICOM.
     """
     landmarks = Landmarks(
         record.centroids(),
         confidence=record.confidence,
-        alternatives=_alternatives(shift_probability or {}),
-        warnings=record.warnings,
+        alternatives=_alternatives(record.shift_probability),
+        warnings=(*(f"unsure: {reason}" for reason in record.reasons), *record.warnings),
         edited=tuple(label for label in record.world_mm if label in known),
         provenance=_provenance(record),
     )

@@ -275,7 +275,7 @@ def test_an_unknown_setting_names_the_nearest_known_one(parts, tmp_path):
 
 def test_a_model_holds_no_setting_that_only_training_reads(parts):
     stored = parts.header["settings"]
-    assert list(stored["prediction"]) == ["posterior", "votes", "density", "chain", "naming"]
+    assert list(stored["prediction"]) == ["posterior", "votes", "density", "chain", "naming", "certainty"]
     rule = ["largest_offset_mm", "largest_size_mm", "outside", "outside_hu", "lowest_hu", "highest_hu"]
     assert [list(stored[name]) for name in ("classifier", "centres", "naming")] == [rule] * 3
     assert "n_trees: 4" in parts.header["provenance"]["configuration"]

@@ -20,6 +20,9 @@ RECORD = Record(
     confidence={"T1": 0.9, "T2": 0.4},
     world_mm={"T1": (-31.3, -8.7, -712.4), "T2": (-31.3, -7.7, -734.4)},
     warnings=("odd",),
+    verdict="unsure",
+    reasons=("all one level higher: 30%",),
+    shift_probability={0: 0.6, 1: 0.1, -1: 0.3},
     versions={"vertloc": "0.1.0"},
 )
 IMAGE = ImageReference("s0001/ct", GRID)
@@ -35,7 +38,7 @@ def test_lml_alone_is_what_it_always_was():
 
 def test_every_format_is_made_under_its_name_and_reads_back(tmp_path):
     formats = [name for name in WRITTEN if name != "sr"]
-    files = landmark_files(RECORD, IMAGE, formats, "local", ("T2",), {0: 0.6, 1: 0.1, -1: 0.3})
+    files = landmark_files(RECORD, IMAGE, formats, "local", ("T2",))
     assert list(files) == landmark_file_names("s0001/ct", formats)
     for name, data in files.items():
         path = tmp_path / name
@@ -46,7 +49,7 @@ def test_every_format_is_made_under_its_name_and_reads_back(tmp_path):
             np.testing.assert_allclose(again.points_mm, RECORD.centroids().points_mm, atol=0.01)
     document = json.loads(files["s0001/ct.json"])
     assert document["alternatives"] == [{"shift": -1, "probability": 0.3}, {"shift": 1, "probability": 0.1}]
-    assert document["warnings"] == ["odd"]
+    assert document["warnings"] == ["unsure: all one level higher: 30%", "odd"]
     assert document["provenance"]["model_sha256"] == "ab12"
     assert document["provenance"]["image"] == "ct.nii.gz"
     assert [vertebra["edited"] for vertebra in document["vertebrae"]] == [False, True]

@@ -69,7 +69,7 @@ def name(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
     chain = scan.centroids if chain is None else chain
     first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
     settings = NamingSettings(**options)
-    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads).candidates
+    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)
 
 
 def probability(found):

@@ -16,9 +16,8 @@ from vertloc.report.overlay import check_can_draw
 from vertloc.report.runs import n_training_scans, read_run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from vertloc.evaluation.scores import Scores
+    from vertloc.report.figures import Figure
 
 _NEEDED = {"posterior": 1, "candidates": 1, "features": 0, "tree": 0, "errors": 1}
 

@@ -30,7 +30,7 @@ from vertloc.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure  # also for its callers
 
 FORMATS = (".png", ".svg", ".pdf")
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vertloc.centroids import Frame
+from vertloc.cohorts.layout import find_scans
 from vertloc.errors import ReportError
 from vertloc.evaluation.matching import ScanScore
 from vertloc.evaluation.scores import Scores, evaluate
-from vertloc.io.landmarks.registry import FORMATS, is_landmark_path, landmark_scan_name
+from vertloc.io.landmarks.registry import FORMATS
 
 _RECORD = ".record"
 
@@ -278,13 +279,8 @@ def _scores(folder: Path, truth: Sequence[Path], scans: Sequence[RunScan]) -> Sc
     for root in truth:
         if not root.is_dir():
             raise ReportError(f"{root}: no such folder")
-    inside = landmark_folder(folder).resolve()
-    annotated = {
-        landmark_scan_name(path)
-        for root in truth
-        for path in root.rglob("*")
-        if is_landmark_path(path) and not path.resolve().is_relative_to(inside)
-    }
+    found = find_scans(truth, without=landmark_folder(folder))
+    annotated = {name for name, files in found.items() if files.landmarks}
     wanted = [scan.scan for scan in scans if scan.scan in annotated]
     return evaluate(truth, landmark_folder(folder), wanted) if wanted else None
 

@@ -66,7 +66,15 @@ class Page:
         """Wait until the viewer of a scan has drawn."""
         index = self.tab.evaluate("(name) => vertloc.settings.scans.findIndex((s) => s.scan === name)", scan)
         self.tab.wait_for_selector(f"#scan[data-ready='{index}']", state="visible", timeout=60_000)
-        self.tab.wait_for_function("document.querySelector('#scan tr.chosen') !== null")
+        self.until("document.querySelector('#scan tr.chosen') !== null")
+
+    def until(self, expression):
+        """Wait until an expression is true; Playwright's own waiting evaluates strings, which the page forbids."""
+        for _ in range(600):
+            if self.tab.evaluate(expression):
+                return
+            self.tab.wait_for_timeout(100)
+        pytest.fail(f"never came true: {expression}")
 
     def title(self):
         return self.tab.locator("h1:visible").inner_text()

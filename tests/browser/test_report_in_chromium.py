@@ -130,7 +130,7 @@ def test_the_keyboard_goes_through_scans_levels_and_slices(page):
     page.tab.keyboard.press("PageUp")
     assert page.tab.evaluate("vertloc.viewer.at.z") == z + 1
     page.tab.keyboard.press("k")
-    page.tab.wait_for_function("document.querySelector('#scan h1').textContent.startsWith('broken')")
+    page.until("document.querySelector('#scan h1').textContent.startsWith('broken')")
     page.tab.keyboard.press("o")
     page.tab.wait_for_selector("#overview:visible")
     page.tab.keyboard.press("/")
@@ -158,7 +158,7 @@ def test_a_slider_and_a_click_move_through_the_scan(page):
     at, n = page.tab.evaluate("vertloc.viewer.at"), page.tab.evaluate("vertloc.viewer.n")
     np.testing.assert_allclose((at["x"] / n["x"], at["y"] / n["y"]), (0.25, 0.75), atol=0.05)
     page.tab.mouse.wheel(0, 100)
-    page.tab.wait_for_function(f"vertloc.viewer.at.z === {at['z'] - 1}")
+    page.until(f"vertloc.viewer.at.z === {at['z'] - 1}")
     before = drawn(page, "axial")
     page.tab.locator("#window").select_option("soft tissue")
     assert np.abs(drawn(page, "axial") - before).max() > 30
@@ -184,7 +184,7 @@ def test_ratings_are_kept_saved_as_a_file_and_read_again(page, browser, report, 
     page.tab.locator("#shift").select_option("2")
     page.tab.keyboard.press("Escape")  # out of the choice, whose own keys come first
     page.tab.keyboard.press("k")
-    page.tab.wait_for_function("document.querySelector('#scan h1').textContent.startsWith('broken')")
+    page.until("document.querySelector('#scan h1').textContent.startsWith('broken')")
     page.tab.keyboard.press("3")
     assert page.tab.locator("#scans .rated:visible").all_inner_texts() == ["unsure", "wrong by +2"]
     with page.tab.expect_download() as download:
@@ -204,7 +204,7 @@ def test_ratings_are_kept_saved_as_a_file_and_read_again(page, browser, report, 
     other.goto(report[1].as_uri())
     assert other.locator("#n-rated").inner_text() == "(0)"
     other.locator("#load").set_input_files(tmp_path / "ratings.json")
-    other.wait_for_function("document.querySelector('#n-rated').textContent === '(2)'")
+    other.wait_for_selector("#n-rated:text-is('(2)')")
     other.context.close()
 
 

@@ -22,7 +22,7 @@ _SMALL = """
 preprocess: {spacing_mm: 4.0}
 classifier: {forest: {n_trees: 4, max_depth: 12}}
 centres: {forest: {n_trees: 3, max_depth: 12}}
-naming: {forest: {n_trees: 6, max_depth: 12}}
+naming: {discriminant: {n_features: 600}}
 """
 _LARGEST_WAIT_SECONDS = 600.0
 

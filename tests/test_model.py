@@ -543,6 +543,14 @@ def test_a_discriminant_of_no_or_too_many_features_is_refused(parts, tmp_path, n
         ("shape/covariance_mm2", (0, 0, 1), 3.0),
         ("shape/covariance_mm2", slice(None), 0.0),
         ("shape/covariance_mm2", (0, 0, 0), 1e300),
+        ("shape/log_ends", (0, 3), 1e6),
+        ("shape/posture_mean", (2, 0), 1e6),
+        ("shape/posture_mean", (2, 1), 7.0),
+        ("shape/posture_scale", (0, 0, 0), -1.0),
+        ("shape/posture_scale", (1, 0, 1), 3.0),
+        ("shape/posture_scale", slice(None), 0.0),
+        ("shape/posture_scale", (0, 0, 0), 1e300),
+        ("shape/posture_freedom", 0, 0.0),
     ],
 )
 def test_a_shape_that_no_spine_has_is_refused(parts, tmp_path, name, index, value):

@@ -36,7 +36,8 @@ class Localization:
     candidates : everything the final chain was chosen from, world frame
     proposals : what dense classification alone proposed, world frame
     certainty : how sure the level of the whole chain is, and whether the scan is like those learnt from
-    warnings : what is odd about the scan, one line each
+    warnings : what is odd about the scan or the spine, one line each
+    flags : what is unusual about the spine; see `Labelling`
     """
 
     local: Centroids
@@ -47,6 +48,7 @@ class Localization:
     proposals: Candidates
     certainty: Certainty = field(default_factory=Certainty)
     warnings: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,7 +67,8 @@ def localize(
 
     image : a path, whose voxels are read a few slices at a time; a Volume, a SimpleITK image, a nibabel image, or an
         array (z, y, x) with its `grid`
-    known : vertebrae that a person knows, in either frame: they are named so, and the others follow
+    known : vertebrae that a person knows, in either frame. Each keeps its name, at the place found within 15 mm of it
+        or else at the point itself, and the others follow
     The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
     is no image.
     """
@@ -87,15 +90,19 @@ def localize_prepared(
     """Find the vertebrae of a prepared scan; the second half of `localize`.
 
     stored : the grid of the scan's file, for the points in the local frame
-    known : vertebrae that a person knows, in either frame. Raises ValueError if one of them is T13 or L6
+    known : vertebrae that a person knows, in either frame. Raises ValueError if one of them is T13 or L6, or if no
+        spine has them in these places
     """
-    proposals = propose(small, model, n_jobs)
-    if known is not None and len(known):
-        world = known.to_world(stored)
-        known = Centroids(world.labels, small.from_world(world.points_mm), "world")
-        proposals = with_known(proposals, known)
-    first = label_chain(proposals, model.shape, model.settings.chain)
-    candidates, labelling, certainty = label_again(small, proposals, first, model, n_jobs, known)
+    certain = Centroids((), np.empty((0, 3)), "world")
+    if known is not None:
+        certain = Centroids(known.labels, small.from_world(known.to_world(stored).points_mm), "world")
+    proposals = with_known(propose(small, model, n_jobs), certain)
+    # The frames of the spine are those of the 26 levels; only names that are final may be unusual ones.
+    usual = replace(model.settings.chain, use_variants=False)
+    first = label_chain(proposals, model.shape, usual, certain.labels)
+    candidates, labelling, certainty = label_again(small, proposals, first, model, n_jobs, certain)
+    for flag in labelling.flags:
+        logger.warning("an unusual spine: %s", flag)
     world = Centroids(labelling.centroids.labels, small.to_world(labelling.centroids.points_mm), "world")
     return Localization(
         local=world.to_local(stored),
@@ -106,7 +113,8 @@ def localize_prepared(
         candidates=replace(candidates, points_mm=small.to_world(candidates.points_mm)),
         proposals=replace(proposals, points_mm=small.to_world(proposals.points_mm)),
         certainty=certainty,
-        warnings=small.warnings,
+        warnings=(*small.warnings, *labelling.flags),
+        flags=labelling.flags,
     )
 
 
@@ -133,20 +141,22 @@ def label_again(
     known : vertebrae that are certain, in the frame of the volume; with one of them, so is the level
     Also tells how sure the names are; without a discriminant nothing is known of that.
     """
-    is_known = known is not None and len(known) > 0
     if model.discriminant is None or len(first.centroids) == 0:
         return proposals, first, Certainty(likeness=float(len(first.centroids) > 0), is_sure=len(first.centroids) > 0)
     settings, candidates, chain = model.settings, proposals, first
-    for _ in range(settings.naming.passes):
+    labels = () if known is None else known.labels
+    for k in range(settings.naming.passes):
         if len(chain.centroids) == 0:
             break
         candidates = name_in_spine_frame(
             volume, proposals.places_mm, chain, model.discriminant, model.shape, settings.naming, n_jobs
         )
-        if known is not None and is_known:
+        if known is not None:
             candidates = with_known(candidates, known)
-        chain = label_chain(candidates, model.shape, settings.chain)
-    if is_known:
+        is_last = k == settings.naming.passes - 1
+        how = replace(settings.chain, use_variants=settings.chain.use_variants and is_last)
+        chain = label_chain(candidates, model.shape, how, labels)
+    if labels:
         return candidates, chain, Certainty({0: 1.0}, is_sure=len(chain.centroids) > 0)
     scores = score_chain(volume, chain, model.discriminant, model.shape, n_jobs)
     return candidates, chain, assess(chain, scores, model.discriminant, model.shape, settings.certainty)

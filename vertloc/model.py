@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -27,12 +26,10 @@ from vertloc.stages.dense_labels import N_CLASSES, RadiusFactor
 from vertloc.stages.discriminant import LinearDiscriminant
 from vertloc.stages.forest import FlatForest
 from vertloc.stages.packed_discriminant import pack_discriminant, unpack_discriminant
-from vertloc.stages.packed_forest import checked_array, pack_forest, unpack_distributions, unpack_votes
+from vertloc.stages.packed_forest import pack_forest, unpack_distributions, unpack_votes
+from vertloc.stages.packed_shape import pack_shape, unpack_shape
 from vertloc.stages.preprocess import PreprocessSettings
-from vertloc.stages.shape_model import N_PAIRS, ShapeModel
-
-_FARTHEST_MM = 1000.0
-_DEVIATIONS_MM = (0.01, 1000.0)
+from vertloc.stages.shape_model import ShapeModel
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def save_model(model: Model, path: Path | str) -> None:
         arrays |= _named("centres", pack_forest(model.centre_forest))
     if model.discriminant is not None:
         arrays |= _named("naming", pack_discriminant(model.discriminant))
-    arrays |= {"shape/mean_mm": model.shape.mean_mm, "shape/covariance_mm2": model.shape.covariance_mm2}
+    arrays |= _named("shape", pack_shape(model.shape))
     settings, provenance = asdict(_stored_settings(model)), asdict(model.provenance)
     model_of(
         StoredModel(
@@ -152,7 +149,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     centre_forest = None if settings.centres is None else _forest(arrays, "centres", settings.centres, votes=True)
     discriminant = None if settings.naming is None else _discriminant(arrays, "naming", settings.naming)
     how = (settings.preprocess, settings.label_radius_factor, settings.prediction)
-    return Model(*how, classifier, centre_forest, discriminant, _shape_model(arrays), provenance)
+    return Model(*how, classifier, centre_forest, discriminant, _shape(arrays), provenance)
 
 
 def _provenance(raw: object) -> Provenance:
@@ -162,23 +159,6 @@ def _provenance(raw: object) -> Provenance:
         first = error.errors()[0]
         where = ".".join(("provenance", *map(str, first["loc"])))
         raise ValueError(f"the header garbles where the model comes from: {where}: {first['msg']}") from error
-
-
-def _shape_model(arrays: dict[str, NDArray[Any]]) -> ShapeModel:
-    mean = checked_array(arrays.get("shape/mean_mm"), "shape/mean_mm", np.float64, (N_PAIRS, 3))
-    covariance = checked_array(arrays.get("shape/covariance_mm2"), "shape/covariance_mm2", np.float64, (N_PAIRS, 3, 3))
-    # Distances along the chain scale the discriminant's features: none may vanish, also over several pairs.
-    reached = np.concatenate([np.zeros((1, 3)), np.cumsum(mean, axis=0)])
-    distance = np.linalg.norm(reached[:, None] - reached[None], axis=2)[np.triu_indices(N_PAIRS + 1, 1)]
-    if distance.min() < 1 or np.abs(mean).max() > _FARTHEST_MM:
-        raise ValueError("shape/mean_mm: not the displacements between vertebrae, which are 1 mm to 1 m long")
-    low, high = _DEVIATIONS_MM
-    if not np.allclose(covariance, covariance.transpose(0, 2, 1), rtol=1e-9, atol=1e-9):
-        raise ValueError("shape/covariance_mm2: not symmetric")
-    variance = np.linalg.eigvalsh(covariance)
-    if not ((variance > low**2) & (variance < high**2)).all():
-        raise ValueError(f"shape/covariance_mm2: expected standard deviations within {low} and {high} mm")
-    return ShapeModel(mean, covariance)
 
 
 def _forest(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, votes: bool = False) -> FlatForest:
@@ -194,6 +174,13 @@ def _discriminant(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: Feature
         return unpack_discriminant(_own(arrays, prefix), rule, N_CLASSES)
     except ValueError as error:
         raise ValueError(f"{prefix}/{error}") from error
+
+
+def _shape(arrays: Mapping[str, NDArray[Any]]) -> ShapeModel:
+    try:
+        return unpack_shape(_own(arrays, "shape"))
+    except ValueError as error:
+        raise ValueError(f"shape/{error}") from error
 
 
 def _own(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -1,12 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
 from vertloc.centroids import Centroids
-from vertloc.stages.shape_model import N_PAIRS, ShapeModel, ShapeModelSettings, learn_shape_model
+from vertloc.stages.shape_model import N_PAIRS, ShapeModelSettings, learn_shape_model
 from vertloc.vertebrae import RANK, VERTEBRAE
 
+PRIOR = learn_shape_model([], ShapeModelSettings())
 ALONE = ShapeModelSettings(neighbour_share=0, prior_pairs=0.1, smallest_deviation_mm=0.1)
+
+
+def links(upper, lower):
+    """The links from one rank to another, as the one row of spans."""
+    return ((np.arange(N_PAIRS) >= upper) & (np.arange(N_PAIRS) < lower)).astype(float)[None]
 
 
 def synthetic_chains(n, seed=0):
@@ -59,7 +67,7 @@ def test_neighbouring_pairs_lend_a_share_of_their_samples_three_pairs_far():
     scans = [Centroids(("T6", "T7"), np.array([[0.0, 0, 0], [9.0, 0, -24]]), "world")]
     options = ShapeModelSettings(neighbour_share=0.5, prior_pairs=1)
     prior, found = learn_shape_model([], options), learn_shape_model(scans, options)
-    length = -prior.mean_mm[:, 2]
+    length = np.linalg.norm(prior.mean_mm, axis=1)
     pair = RANK["T6"]
     for distance in range(4):
         share = 0.5**distance
@@ -72,8 +80,10 @@ def test_without_any_pair_the_prior_of_adult_anatomy_remains():
     lone = Centroids(("L1", "L3", "L6"), np.array([[0.0, 0, 0], [0, 0, -60], [0, 0, -120]]), "world")
     for scans in ([], [lone], [Centroids.from_points({}, "world")]):
         found = learn_shape_model(scans, ShapeModelSettings())
-        np.testing.assert_array_equal(found.mean_mm[:, :2], 0)
-        assert ((found.mean_mm[:, 2] <= -15) & (found.mean_mm[:, 2] >= -40)).all()
+        np.testing.assert_array_equal(found.mean_mm[:, 0], 0)
+        length = np.linalg.norm(found.mean_mm, axis=1)
+        assert ((length >= 15) & (length <= 40)).all()
+        assert (found.mean_mm[:, 2] < -0.5 * length).all()
         assert (np.linalg.eigvalsh(found.covariance_mm2) >= 4).all()
 
 
@@ -85,22 +95,22 @@ def test_a_variant_between_two_vertebrae_parts_them():
 
 def test_the_log_density_of_a_link_is_that_of_its_gaussian():
     _, mean, covariance = synthetic_chains(1)
-    model = ShapeModel(mean, covariance)
+    model = replace(PRIOR, mean_mm=mean, covariance_mm2=covariance)
     at = np.random.default_rng(1).normal(0, 20, (4, 5, 3))
     expected = multivariate_normal(mean[7], covariance[7]).logpdf(at)
-    np.testing.assert_allclose(model.log_density(at, 7, 8), expected)
+    np.testing.assert_allclose(model.log_densities(links(7, 8))[0](at), expected)
 
 
 def test_over_a_gap_means_add_up_and_deviations_are_fully_correlated():
     _, mean, covariance = synthetic_chains(1)
-    model = ShapeModel(mean, covariance)
+    model = replace(PRIOR, mean_mm=mean, covariance_mm2=covariance)
     at = np.array([3.0, -4, -80])
     pooled = 9 * covariance[4:7].mean(axis=0)
     expected = multivariate_normal(mean[4:7].sum(axis=0), pooled).logpdf(at)
-    assert model.log_density(at, 4, 7) == pytest.approx(expected)
+    assert model.log_densities(links(4, 7))[0](at) == pytest.approx(expected)
     # Of equal pairs, three times the step has three times the deviation.
-    same = ShapeModel(np.tile(mean[:1], (25, 1)), np.tile(covariance[:1], (25, 1, 1)))
-    one, three = same.log_density(mean[0] + 2, 0, 1), same.log_density(3 * (mean[0] + 2), 0, 3)
+    same = replace(PRIOR, mean_mm=np.tile(mean[:1], (25, 1)), covariance_mm2=np.tile(covariance[:1], (25, 1, 1)))
+    one, three = (same.log_densities(links(0, n))[0](n * (mean[0] + 2)) for n in (1, 3))
     assert three == pytest.approx(one - 3 * np.log(3))
 
 

@@ -119,12 +119,11 @@ def _shift_probability(
     member = np.array([scores[rows, ranks + s + 1].mean() for s in shifts])
     link = np.zeros(len(shifts))
     if len(ranks) > 1:
+        steps = np.diff(points, axis=0)
+        pairs = np.arange(len(VERTEBRAE) - 1)
         for i, s in enumerate(shifts):
-            densities = [
-                float(shape.log_density(points[k + 1] - points[k], int(ranks[k]) + s, int(ranks[k + 1]) + s))
-                for k in range(len(ranks) - 1)
-            ]
-            link[i] = np.sum(densities)
+            spans = ((ranks[:-1, None] + s <= pairs) & (pairs < ranks[1:, None] + s)).astype(float)
+            link[i] = sum(float(density(step)) for density, step in zip(shape.log_densities(spans), steps, strict=True))
         link = np.maximum(link - link.max(), _LEAST_LINK) / len(ranks)
     logarithm = settings.score_weight * member + settings.link_weight * link
     odds = np.exp(logarithm - logarithm.max())

@@ -1,4 +1,6 @@
-"""Training centroids -> the displacement between neighbouring vertebrae: a Gaussian per pair.
+"""Training centroids -> what a spine looks like: displacements between neighbours, posture, and where chains end.
+
+The displacement between neighbouring vertebrae is a Gaussian per pair; `posture` says more, of whole chains.
 
 Few training sets hold every pair often. Means and covariances of a pair are therefore blended with those of the pairs
 next to it, scaled to its typical length, and with a broad prior of adult anatomy; with no pair at all, the prior alone
@@ -7,8 +9,9 @@ remains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from math import fsum
 from typing import Annotated
 
@@ -19,14 +22,12 @@ from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
 from vertloc.settings import CHECKED, Share
+from vertloc.stages.chain_ends import learn_chain_ends
+from vertloc.stages.posture import TYPICAL_LINKS_MM, TYPICAL_MM, PostureModel, PostureSettings, learn_posture
 from vertloc.vertebrae import RANK, VERTEBRAE
 
 N_PAIRS = len(VERTEBRAE) - 1
 
-# Typical distances between the bodies' centres of an adult, C1-C2 to S1-S2, mm; they only set the scale of the prior.
-_TYPICAL_MM = np.array(
-    [19, 18, 18, 17, 17, 18, 19, *np.linspace(20, 24, 6), *np.linspace(24.5, 31, 5), 32, 34, 35, 35, 35, 35, 30], float
-)
 # How far displacements of one pair scatter between patients, as a share of the pair's length (x, y, z).
 _PRIOR_SPREAD = np.array([0.22, 0.35, 0.18])
 
@@ -38,37 +39,55 @@ class ShapeModelSettings:
     neighbour_share : a neighbouring pair counts as much as this share of the pair's own samples
     prior_pairs : the prior of adult anatomy, which decides where there is no data, counts as much as this many samples
     smallest_deviation_mm : standard deviations are at least about this large: annotations are not more precise
+    even_ends : chains begin and end at every vertebra alike in this many scans beside those that are there
+    posture : lengths and inclinations along whole spines
     """
 
     neighbour_share: Share = 0.3
     prior_pairs: Annotated[float, Field(ge=0.1, le=1000)] = 3.0
     smallest_deviation_mm: Annotated[float, Field(ge=0.1, le=50)] = 2.0
+    even_ends: Annotated[float, Field(ge=0.1, le=100_000)] = 13.0
+    posture: PostureSettings = field(default_factory=PostureSettings)
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
-    """Displacements from each vertebra to the one below it, world LPS.
+    """Displacements from each vertebra to the one below it, world LPS, and what is known of whole chains.
 
     mean_mm : (25, 3) float64; covariance_mm2 : (25, 3, 3) float64
+    posture : of whole chains
+    log_ends : (2, 26) float64, how often chains begin and end at a vertebra, as log ratio to even frequencies
     """
 
     mean_mm: NDArray[np.float64]
     covariance_mm2: NDArray[np.float64]
+    posture: PostureModel
+    log_ends: NDArray[np.float64]
 
-    def log_density(self, displacement_mm: NDArray[np.float64], upper: int, lower: int) -> NDArray[np.float64]:
-        """Log density of displacements (..., 3) from rank `upper` to rank `lower`, per mm^3.
+    def log_densities(self, spans: NDArray[np.float64]) -> list[LogDensity]:
+        """Return for each of several links the log density of its displacements (..., 3), per mm^3.
 
+        spans : (k, 25), how often each pair is contained in a link; ones from one rank to before another for a gap
         Over a gap, the pairs in between add up, with their deviations fully correlated: neighbours bend alike.
         """
-        mean = self.mean_mm[upper:lower].sum(axis=0)
-        covariance = self.covariance_mm2[upper:lower].mean(axis=0) * (lower - upper) ** 2
-        residual = displacement_mm - mean
-        squared = np.einsum("...i,ij,...j->...", residual, np.linalg.inv(covariance), residual)
-        return np.asarray(-0.5 * (squared + np.linalg.slogdet(2 * np.pi * covariance)[1]))
+        covariances = np.tensordot(spans, self.covariance_mm2, 1) * spans.sum(axis=1)[:, None, None]
+        constants = -0.5 * np.linalg.slogdet(2 * np.pi * covariances)[1]
+        gaussians = zip(spans @ self.mean_mm, np.linalg.inv(covariances), constants, strict=True)
+        return [partial(_log_gaussian, *gaussian) for gaussian in gaussians]
+
+
+LogDensity = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _log_gaussian(
+    mean: NDArray[np.float64], inverse: NDArray[np.float64], constant: float, at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    residual = at - mean
+    return np.asarray(constant - 0.5 * ((residual @ inverse) * residual).sum(axis=-1))
 
 
 def learn_shape_model(centroids: Sequence[Centroids], settings: ShapeModelSettings) -> ShapeModel:
-    """Learn displacements from annotated scans (world frame); no scan at all gives the prior."""
+    """Learn displacements, posture and ends from annotated scans (world frame); no scan at all gives the prior."""
     found: list[list[NDArray[np.float64]]] = [[] for _ in range(N_PAIRS)]
     for scan in centroids:
         for (upper, above), (lower, below) in zip(list(scan), list(scan)[1:], strict=False):
@@ -77,23 +96,24 @@ def learn_shape_model(centroids: Sequence[Centroids], settings: ShapeModelSettin
     mean, covariance = np.zeros((N_PAIRS, 3)), np.zeros((N_PAIRS, 3, 3))
     for pair in range(N_PAIRS):
         mean[pair], covariance[pair] = _blended(pair, found, settings)
-    return ShapeModel(mean, covariance)
+    posture = learn_posture(centroids, settings.posture)
+    return ShapeModel(mean, covariance, posture, learn_chain_ends(centroids, settings.even_ends))
 
 
 def _blended(
     pair: int, found: list[list[NDArray[np.float64]]], settings: ShapeModelSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weighted mean and covariance of a pair: its own samples, its neighbours' scaled to its length, the prior."""
-    length = _TYPICAL_MM[pair]
+    length = TYPICAL_MM[pair]
     rows, weights = [], []
     for other in range(N_PAIRS):
         distance = abs(other - pair)
         share = settings.neighbour_share**distance
         if distance > 3 or share == 0 or not found[other]:
             continue
-        rows.append(np.array(found[other]) * (length / _TYPICAL_MM[other]))
+        rows.append(np.array(found[other]) * (length / TYPICAL_MM[other]))
         weights.append(np.full(len(found[other]), share))
-    prior_mean = np.array([0.0, 0.0, -length])
+    prior_mean = TYPICAL_LINKS_MM[pair]
     prior_covariance = np.diag((_PRIOR_SPREAD * length) ** 2)
     samples = np.concatenate([*rows, prior_mean[None]])
     weight = np.concatenate([*weights, [settings.prior_pairs]])

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-jobs", type=int, default=-1)
     args = parser.parse_args()
-    args.quiet = False
+    args.quiet, args.verbose = False, True
     config, cases = read_config(args.config), load_cohort(args.data).cases
     names = [folder.resolve().name for folder in args.data]
     with progress_bar(args, n_training_steps(len(cases), config), "step") as step:

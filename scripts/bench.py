@@ -13,6 +13,7 @@ from typing import Any
 
 from bench_parts.choosing import measure_candidates
 from bench_parts.classify import measure_classify, measure_visits
+from bench_parts.dicom import measure_dicom
 from bench_parts.growing import measure_training
 from bench_parts.harness import Figure, as_record, markdown_table
 from bench_parts.machine import describe_machine, idle_warning, load_average, own_seconds, processor_seconds
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[Scene], list[Figure]]] = {
     "localize": measure_growth,
     "candidates": measure_candidates,
     "resample": measure_resampling,
+    "dicom": measure_dicom,
     "visits": measure_visits,
     "classify": measure_classify,
     "memory": measure_memory,

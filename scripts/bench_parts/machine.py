@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vertloc.batch import versions
+from vertloc.versions import versions
 
 _IDLE_LOAD_PER_CORE = 0.3
 

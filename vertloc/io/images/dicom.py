@@ -272,7 +272,7 @@ def _value_type(stack: Stack) -> np.dtype[Any]:
         slope, intercept = _rescale(header)
         if slope != int(slope) or intercept != int(intercept):
             return np.dtype(np.float32)
-        bits = header.whole("bits_stored", 16)
+        bits = min(max(header.whole("bits_stored", 16), 1), 32)  # others are refused when the pixels are read
         is_signed = header.whole("is_signed", 0) == 1
         ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
         values = [slope * end + intercept for end in ends]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
+import struct
 import tempfile
 import weakref
 import zipfile
@@ -14,6 +16,11 @@ from vertloc.errors import ImageError
 LARGEST_UNPACKED_BYTES = 8 * 2**30
 _MOST_MEMBERS = 50_000
 _CHUNK = 1 << 20
+# What zipfile raises for zips that are damaged, locked, or packed in ways that it does not know.
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, LookupError, OverflowError),
+)
 _HEAD = 132
 
 
@@ -42,7 +49,7 @@ def unpack_zip(path: Path) -> Unpacked:
                 left -= _unpack_member(stored, member, unpacked.folder / f"{i:06d}", left)
                 if left < 0:
                     raise ImageError(f"{path}: unpacks to more than {LARGEST_UNPACKED_BYTES // 2**30} GiB")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _ZIP_ERRORS as error:
         unpacked.remove()
         raise ImageError(f"{path}: this zip cannot be read: {error}") from None
     except BaseException:

@@ -102,7 +102,10 @@ def _sources() -> str:
 
 def _accuracy(scores: dict | None) -> str:
     if scores is None:
-        return "Not measured for this file: `make model` was run without the folder of a study."
+        return (
+            "The figures of the recipe, patients left out, by region and field of view, are in\n"
+            "[experiments](experiments.md); `make model STUDY=DIR` puts those of a cross-validation of one's own here."
+        )
     rows = [
         "| patients left out | vertebrae | identified | mean error | median |",
         "|---|---:|---:|---:|---:|",
@@ -145,8 +148,6 @@ abdomens and three whole spines, some with metal, collapsed bodies, kyphosis or 
 vertloc {version}, seed {seed}. [Method](method.md) explains them.
 
 ## What was measured
-The same recipe in cross-validation, no patient on both sides:
-
 {accuracy}
 
 Measured on few patients of few hospitals: on yours it may be worse. Nothing is known of its accuracy on the Microsoft
@@ -161,7 +162,8 @@ were fitted on such a cross-validation; [experiments](experiments.md) has the ca
 - Narrow sagittal fields of 80 to 110 mm with five to nine vertebrae hide what tells the level: about a fifth of their
   vertebrae are named a level off, and not all of those scans are flagged.
 - S2 is annotated in few scans, and the sacrum is the least accurate region.
-- A spine with a vertebra more or less than usual is named like a regular one from the end that is seen.
+- A spine with a vertebra more or less than usual (L6, T13, four lumbar, eleven ribs) is named so only on clear
+  evidence, and was not among the training scans; else it is named like a regular one.
 - Children, MR images and scans in other units than Hounsfield are not what it was taught with.
 """
 

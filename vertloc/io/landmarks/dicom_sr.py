@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from vertloc.centroids import Centroids
 from vertloc.errors import ImageError, LandmarkError
 from vertloc.geometry import Grid
 from vertloc.io.images import DicomSeries, open_image
-from vertloc.io.landmarks.json_files import coordinate
+from vertloc.io.landmarks.json_files import coordinate, probability
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
+from vertloc.io.small_files import read_small_file
 from vertloc.vertebrae import VERTEBRAE
 
 SNOMED: dict[str, str] = dict(
@@ -38,6 +40,7 @@ SNOMED: dict[str, str] = dict(
 """SNOMED CT codes of the vertebrae; S2, T13 and L6 have a code of our own."""
 
 _SR_CLASSES = (b"1.2.840.10008.5.1.4.1.1.88.",)
+_LARGEST_FILE = 64 << 20
 _OWN_SCHEME = "99VERTLOC"
 _REGION_NAMES = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
 
@@ -82,16 +85,23 @@ def format_dicom_sr(landmarks: Landmarks, image: ImageReference) -> bytes:
 def read_dicom_sr(path: Path, _: Grid | None = None) -> Landmarks:
     """Read the 3-D points of vertebrae, world frame, of our reports and of others in the same template."""
     pydicom = _pydicom()
-    try:
-        dataset = pydicom.dcmread(path)
-    except (OSError, pydicom.errors.InvalidDicomError, ValueError, EOFError, KeyError) as error:
-        raise LandmarkError(f"{path}: cannot be read as DICOM: {error}") from None
-    if dataset.get("Modality") != "SR":
-        raise LandmarkError(f"{path}: expected a structured report, got {dataset.get('Modality') or 'no modality'}")
+    data = read_small_file(path, LandmarkError, _LARGEST_FILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that break a rule; those that are used are checked here
+        try:
+            dataset = pydicom.dcmread(io.BytesIO(data))
+            kind = str(dataset.get("Modality") or "no modality")
+            found = [_vertebra(str(path), group) for group in _groups(dataset)] if kind == "SR" else []
+        except LandmarkError:
+            raise
+        except Exception as error:
+            # pydicom parses values as they are asked for, and damaged ones let out errors of any kind.
+            raise LandmarkError(f"{path}: cannot be read as a DICOM report: {error}") from None
+    if kind != "SR":
+        raise LandmarkError(f"{path}: expected a structured report, got {kind}")
     points: dict[str, tuple[float, float, float]] = {}
     confidence: dict[str, float] = {}
-    for group in _groups(dataset):
-        name, place, sure = _vertebra(str(path), group)
+    for name, place, sure in found:
         if name is None or place is None:
             continue
         if name in points:
@@ -179,7 +189,7 @@ def _vertebra(where: str, group: Any) -> tuple[str | None, tuple[float, float, f
             x, y, z = (coordinate(where, float(v)) for v in child.GraphicData)
             place = (x, y, z)
         elif kind == "NUM" and meaning.startswith("Probability") and child.get("MeasuredValueSequence"):
-            confidence = float(child.MeasuredValueSequence[0].NumericValue)
+            confidence = probability(where, float(child.MeasuredValueSequence[0].NumericValue))
     return name, place, confidence
 
 

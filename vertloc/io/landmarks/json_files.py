@@ -55,6 +55,13 @@ def coordinate(where: str, value: object) -> float:
     return float(value)
 
 
+def probability(where: str, value: object) -> float:
+    """Return a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise LandmarkError(f"{where}: expected a probability from 0 to 1, got {short(value)}")
+    return float(value)
+
+
 def short(value: object) -> str:
     """Show a value in a message, cut to 60 characters."""
     text = "nothing" if value is None else repr(value)

@@ -12,7 +12,7 @@ from typing import Any
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.landmarks.json_files import format_json, member, point, read_json, short
+from vertloc.io.landmarks.json_files import format_json, member, point, probability, read_json, short
 from vertloc.io.landmarks.landmarks import Alternative, ImageReference, Landmarks
 from vertloc.io.landmarks.poi import is_poi_json, read_poi
 from vertloc.io.landmarks.slicer_markups import read_slicer_markups
@@ -45,7 +45,7 @@ def read_own_json(path: Path, _: Grid | None = None) -> Landmarks:
             raise LandmarkError(f"{where}: expected each vertebra of C1 to S2 once, got {label[:60]!r}")
         places[label] = point(where, entry.get("world_mm" if is_world else "local_mm"))
         if entry.get("confidence") is not None:
-            confidence[label] = float(member(where, entry, "confidence", (int, float)))
+            confidence[label] = probability(where, entry["confidence"])
         if member(where, entry, "edited", bool, default=False):
             edited.append(label)
     return Landmarks(
@@ -123,8 +123,8 @@ def _alternatives(path: Path, document: dict[str, Any]) -> tuple[Alternative, ..
     alternatives = []
     for i, entry in enumerate(member(str(path), document, "alternatives", list, default=[])):
         where = f"{path}: alternatives[{i}]"
-        probability = member(where, entry, "probability", (int, float))
-        alternatives.append(Alternative(member(where, entry, "shift", int), float(probability)))
+        shift = member(where, entry, "shift", int)
+        alternatives.append(Alternative(shift, probability(where, entry.get("probability"))))
     return tuple(alternatives)
 
 

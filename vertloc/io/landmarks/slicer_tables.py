@@ -17,6 +17,7 @@ from pathlib import Path
 from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.geometry import Grid
+from vertloc.io.landmarks.json_files import probability
 from vertloc.io.landmarks.landmarks import FARTHEST_MM, ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.io.landmarks.slicer_markups import description
 from vertloc.io.small_files import read_small_text
@@ -129,7 +130,7 @@ def _confidences(path: Path, rows: Sequence[tuple[int, list[str]]], columns: dic
     for number, row in rows:
         name = vertebra_name(row[columns["label"]])
         if at is not None and len(row) > at and row[at].strip() and name is not None:
-            found[name] = _value(f"{path}:{number}", row[at])
+            found[name] = probability(f"{path}:{number}", _value(f"{path}:{number}", row[at]))
     return found
 
 

@@ -56,6 +56,16 @@ def test_other_readings_of_the_chain_are_read_as_in_the_json_of_a_scan(tmp_path)
     assert scan.concerns == ["unsure of the level (all 1 level lower: 31%)"]
 
 
+def test_the_reasons_of_an_unsure_verdict_are_said_in_the_words_of_the_run(tmp_path):
+    reasons = ["unlike the scans that the model was trained on"]
+    shifts = {"0": 0.7, "1": 0.3}
+    case = {"scan": "a", "state": "done", "verdict": "unsure", "reasons": reasons, "shift_probability": shifts}
+    (tmp_path / "run.json").write_text(json.dumps({"cases": [case]}))
+    (scan,) = read_run(tmp_path).scans
+    assert scan.shifts == [(1, 0.3)]
+    assert scan.concerns == ["unsure of the level (unlike the scans that the model was trained on)"]
+
+
 def test_a_study_has_a_cohort_for_each_fold(tmp_path):
     for fold in ("fold1", "fold2"):
         case = {"scan": f"of-{fold}", "image": "a.nii", "status": "empty"}

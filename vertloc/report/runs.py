@@ -22,6 +22,7 @@ from vertloc.evaluation.scores import Scores, evaluate
 from vertloc.io.landmarks.registry import FORMATS
 
 _RECORD = ".record"
+_ROUNDING = 1e-6
 
 LOW_CONFIDENCE = 0.6
 """A vertebra named with less is worth a look."""
@@ -34,7 +35,7 @@ class RunScan:
     status : "done", "empty" (no vertebra found), "failed" or "skipped"; message : of a failed or empty one
     confidence : by label; alternatives : by label, other names with their probabilities, the likeliest first
     verdict : "sure", "unsure" or "" where the run does not say
-    shifts : other readings of the whole chain, (levels further down, probability)
+    shifts : other readings of the whole chain, (levels further down, probability); reasons : of "unsure", in words
     landmarks : the file with its points, if there is one; world_mm : its points by label, if that is not so
     score : against the truth, if that is known
     """
@@ -49,6 +50,7 @@ class RunScan:
     alternatives: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
     verdict: str = ""
     shifts: Sequence[tuple[int, float]] = ()
+    reasons: Sequence[str] = ()
     warnings: Sequence[str] = ()
     landmarks: Path | None = None
     frame: Frame = "local"
@@ -214,6 +216,7 @@ def _scan(folder: Path, cohort: str, manifest: Mapping[str, Any], case: Mapping[
         alternatives={label: _pairs(value) for label, value in _mapping(case.get("alternatives")).items()},
         verdict=str(case.get("verdict") or ""),
         shifts=_shifts(case),
+        reasons=tuple(as_text(str(text)) for text in case.get("reasons") or ()),
         warnings=tuple(as_text(str(text)) for text in case.get("warnings") or ()),
         landmarks=landmarks,
         frame=frame,
@@ -237,15 +240,15 @@ def _shifts(case: Mapping[str, Any]) -> list[tuple[int, float]]:
     if isinstance(alternatives, list):
         pairs = _pairs([(entry["shift"], entry["probability"]) for entry in alternatives])
     else:
-        pairs = _pairs(case.get("shifts"))
+        pairs = _pairs(case.get("shifts") or case.get("shift_probability"))
     return [(int(n), p) for n, p in pairs if int(n)]
 
 
 def _probability(value: Any) -> float:
     probability = float(value)
-    if not 0 <= probability <= 1:
+    if not -_ROUNDING <= probability <= 1 + _ROUNDING:
         raise ValueError(f"expected a probability, got {value!r}")
-    return probability
+    return min(1.0, max(0.0, probability))
 
 
 def _recorded_points(folder: Path, scan: str) -> Any:
@@ -302,10 +305,9 @@ def _wrong(scan: RunScan) -> list[str]:
 def _unsure(scan: RunScan) -> list[str]:
     found = []
     if scan.verdict == "unsure":
-        others = "; ".join(
-            f"all {_some_levels(n)} {'lower' if n > 0 else 'higher'}: {p:.0%}" for n, p in scan.shifts[:2]
-        )
-        found.append(f"unsure of the level ({others})" if others else "unsure of the level")
+        others = [f"all {_some_levels(n)} {'lower' if n > 0 else 'higher'}: {p:.0%}" for n, p in scan.shifts[:2]]
+        reasons = "; ".join(scan.reasons or others)
+        found.append(f"unsure of the level ({reasons})" if reasons else "unsure of the level")
     if scan.confidence and scan.least_confidence < LOW_CONFIDENCE:
         label = min(scan.confidence, key=lambda name: scan.confidence[name])
         found.append(f"least sure of {label} ({scan.least_confidence:.0%})")

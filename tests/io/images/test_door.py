@@ -428,7 +428,7 @@ def test_colour_flat_and_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(TypeError, match="ndarray"):
         volume_from_sitk(np.zeros((3, 4, 5)))
     (tmp_path / "folder.mhd").mkdir()
-    with pytest.raises(ImageError, match="got a folder"):
+    with pytest.raises(ImageError, match="no DICOM image found"):
         read_image(tmp_path / "folder.mhd")
     with pytest.raises(ImageError, match="expected an image ending in"):
         read_image(tmp_path / "x.png")

@@ -194,8 +194,9 @@ class ImageFile:
 
     def _scaled(self, stored: NDArray[Any]) -> NDArray[Any]:
         if (self.slope, self.intercept) != (1.0, 0.0):
-            scaled = stored.astype(np.float64) * self.slope + self.intercept
-            return scaled.astype(np.float32 if self.stored_type.itemsize <= 4 else np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused as such
+                scaled = stored.astype(np.float64) * self.slope + self.intercept
+                return scaled.astype(np.float32 if self.stored_type.itemsize <= 4 else np.float64)
         return stored.astype(self.stored_type.newbyteorder("="), copy=False)
 
 

@@ -430,6 +430,7 @@ def test_colour_flat_and_missing_files_and_folders_are_refused(tmp_path):
     (tmp_path / "folder.mhd").mkdir()
     with pytest.raises(ImageError, match="no DICOM image found"):
         read_image(tmp_path / "folder.mhd")
+    (tmp_path / "x.png").write_bytes(b"no image of ours")
     with pytest.raises(ImageError, match="expected an image ending in"):
         read_image(tmp_path / "x.png")
 

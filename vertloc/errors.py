@@ -13,6 +13,10 @@ class LandmarkError(VertlocError):
     """A landmark file that does not follow its format, or does not belong to its image."""
 
 
+class KnownLevelError(VertlocError, ValueError):
+    """Levels given as known that no model can name, or that cannot lie in one spine."""
+
+
 class LmlError(LandmarkError):
     """A landmark file that does not follow the `.lml` format."""
 

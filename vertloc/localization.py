@@ -67,7 +67,7 @@ def localize(
 
     image : a path, whose voxels are read a few slices at a time; a Volume, a SimpleITK image, a nibabel image, or an
         array (z, y, x) with its `grid`
-    known : vertebrae that a person knows, in either frame. Each keeps its name, at the place found within 15 mm of it
+    known : vertebrae that a person knows, in either frame. Each keeps its name, at the place found within 12 mm of it
         or else at the point itself, and the others follow
     The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
     is no image.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vertloc.centroids import Centroids
+from vertloc.errors import KnownLevelError, VertlocError
 from vertloc.stages.centroid_density import Candidates
 from vertloc.stages.known_levels import with_known
 from vertloc.stages.shape_labelling import ShapeSettings, label_chain
@@ -66,5 +67,10 @@ def test_known_vertebrae_are_joined_over_any_gap():
 
 def test_known_vertebrae_in_no_order_of_a_spine_are_refused():
     given = known(T2=PLACES[RANK["L3"]], L3=PLACES[RANK["T2"]])
-    with pytest.raises(ValueError, match="known T2, L3: no spine has them in these places"):
+    with pytest.raises(KnownLevelError, match="known T2, L3: no spine has them in these places"):
         labelled(chain_of(("T2", "L3")), given)
+
+
+def test_a_batch_foresees_the_error_and_python_users_may_catch_a_value_error():
+    assert issubclass(KnownLevelError, VertlocError)
+    assert issubclass(KnownLevelError, ValueError)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.centroids import Centroids
+from vertloc.errors import KnownLevelError
 from vertloc.geometry import Points
 from vertloc.stages.centroid_density import Candidates
 from vertloc.vertebrae import RANK
@@ -25,11 +26,11 @@ def with_known(candidates: Candidates, known: Centroids) -> Candidates:
     """Make the known levels certain.
 
     known : in the frame of the candidates; a point within 12 mm of a place that was found means that place
-    Raises ValueError for a level that no candidate can have: T13, L6.
+    Raises KnownLevelError, a ValueError, for a level that no candidate can have: T13, L6.
     """
     strange = [label for label in known.labels if label not in RANK]
     if strange:
-        raise ValueError(f"{strange[0]} cannot be given as known; expected one of C1 to S2")
+        raise KnownLevelError(f"{strange[0]} cannot be given as known; expected one of C1 to S2")
     if not len(known):
         return candidates
     rank, points, odds = _any_name(candidates)

@@ -25,6 +25,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
 from vertloc.centroids import Centroids
+from vertloc.errors import KnownLevelError
 from vertloc.geometry import Points
 from vertloc.settings import CHECKED, Share
 from vertloc.stages.centroid_density import Candidates
@@ -109,7 +110,7 @@ def label_chain(
     """Choose the most plausible chain; empty if no candidate is worth a chain.
 
     known : vertebrae that must be in the chain, each a candidate at one place only; see `with_known`
-    Raises ValueError if no chain has them all: they do not lie in the order of a spine.
+    Raises KnownLevelError, a ValueError, if no chain has them all: they do not lie in the order of a spine.
     """
     if not settings.use_chain:
         return _each_on_its_own(candidates, settings.evidence_weight * candidates.log_odds)
@@ -119,7 +120,8 @@ def label_chain(
     best = max(hypotheses, key=lambda hypothesis: hypothesis.score)
     left_out = [label for label in known if LEVEL[label] not in nodes.level[list(best.nodes)]]
     if left_out:
-        raise ValueError(f"known {', '.join(known)}: no spine has them in these places; try without {left_out[0]}")
+        given = ", ".join(known)
+        raise KnownLevelError(f"known {given}: no spine has them in these places; try without {left_out[0]}")
     if not best.nodes:
         return Labelling(Centroids((), np.empty((0, 3)), "world"), np.empty(0, np.int64), np.empty(0))
     # For the confidence, evidence counts only in part.

@@ -69,7 +69,9 @@ def _methods(base: ShapeSettings) -> dict[str, ShapeSettings | None]:
         "chain of pairs, ends": dataclasses.replace(normal, posture_weight=0.0, ends_weight=1.0),
         "chain with posture": dataclasses.replace(normal, posture_weight=1.0, ends_weight=0.0),
         "chain with posture, ends": dataclasses.replace(normal, posture_weight=1.0, ends_weight=1.0),
-        "the same, variants allowed": dataclasses.replace(normal, ends_weight=1.0, use_variants=True),
+        "the same, variants allowed": dataclasses.replace(
+            normal, posture_weight=1.0, ends_weight=1.0, use_variants=True
+        ),
     }
 
 

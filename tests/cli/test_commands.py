@@ -400,7 +400,14 @@ def test_a_signal_stops_the_run_which_tells_what_is_done_and_is_resumed(work, se
         "--n-jobs",
         "1",
     ]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    # A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
+    process = subprocess.Popen(
+        command,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while len(list(Path("out/records").glob("s*.record"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -22,12 +22,14 @@ def make_scan(seed=0):
 
 
 def view_of(seed=0, **changes):
+    volume, points, drawn = drawn_view(seed, **changes)
+    return volume, points, drawn.volume
+
+
+def drawn_view(seed=0, **changes):
     volume, points = make_scan()
-    return (
-        volume,
-        points,
-        draw_scan_view(volume, points, ScanViewSettings(**(UNCHANGED | changes)), np.random.default_rng(seed)),
-    )
+    how = ScanViewSettings(**(UNCHANGED | changes))
+    return volume, points, draw_scan_view(volume, points, how, np.random.default_rng(seed))
 
 
 def test_without_changes_a_view_is_the_scan():
@@ -59,6 +61,20 @@ def test_a_crop_keeps_three_to_twelve_neighbours_and_a_margin(seed):
     assert 3 <= shown.sum() <= 9
     assert (np.diff(np.flatnonzero(shown)) == 1).all()
     assert view.voxels.shape[1:] == volume.voxels.shape[1:]
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_a_centroid_that_was_cut_off_is_not_shown_even_where_air_was_put(seed):
+    _, points, drawn = drawn_view(seed, cropped=1.0, narrowed=1.0, padded=1.0, largest_padding_mm=100.0)
+    index = np.rint(drawn.volume.grid.to_index(points)).astype(int)
+    inside = ((index >= 0) & (index < drawn.volume.voxels.shape)).all(axis=1)
+    # No voxel of the scan is as dark as air.
+    is_scan = np.array([ok and drawn.volume.voxels[tuple(at)] > -1000 for ok, at in zip(inside, index, strict=True)])
+    assert drawn.is_shown.sum() >= 3
+    assert is_scan[drawn.is_shown].all()
+    at_border = drawn.is_shown != is_scan  # by less than half a voxel
+    assert at_border.sum() <= 2
 
 
 @given(seed=st.integers(0, 10_000))

@@ -21,7 +21,7 @@ from vertloc.settings import CHECKED
 from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan, TrainingView, generators
-from vertloc.stages.scan_views import ScanViewSettings, draw_scan_view
+from vertloc.stages.scan_views import ScanView, ScanViewSettings, draw_scan_view
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import rotation, spine_frames
 from vertloc.vertebrae import RANK
@@ -106,14 +106,16 @@ def draw_naming_views(
     points = np.stack([point for _, point in known])
     frames = spine_frames(points, ranks, shape)
     views = []
+    at = scan.volume.grid.to_index(points)
+    inside = ((at >= 0) & (at <= np.array(scan.volume.voxels.shape) - 1)).all(axis=1)
     for k in range(settings.views_per_scan):
-        volume = scan.volume if k == 0 else draw_scan_view(scan.volume, points, settings.changes, rng)
-        views.append(_view(volume, points, ranks, frames, settings, rng))
+        drawn = draw_scan_view(scan.volume, points, settings.changes, rng) if k else ScanView(scan.volume, inside)
+        views.append(_view(drawn, points, ranks, frames, settings, rng))
     return views
 
 
 def _view(
-    volume: IsotropicVolume,
+    drawn: ScanView,
     points_mm: Points,
     ranks: NDArray[np.int64],
     frames: NDArray[np.float64],
@@ -124,8 +126,9 @@ def _view(
     tilt, bend = np.radians(rng.normal(0, settings.tilt_degrees, 2))
     error = np.exp(rng.normal(0, settings.scale_deviation)) * rotation(tilt, bend)
     mirror = _MIRROR if rng.random() < 0.5 else np.eye(3)
+    volume = drawn.volume
     at = volume.grid.to_index(points_mm)
-    shown = np.flatnonzero(((at >= 0) & (at <= np.array(volume.voxels.shape) - 1)).all(axis=1))
+    shown = np.flatnonzero(drawn.is_shown)
     n_own = settings.samples_per_vertebra
     scatter = rng.normal(0, settings.scatter_mm / volume.spacing_mm, (len(shown), n_own, 3))
     positive = (at[shown, None] + scatter).reshape(-1, 3)

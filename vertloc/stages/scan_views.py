@@ -62,21 +62,37 @@ class ScanViewSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class ScanView:
+    """A view of a scan, in the scan's world frame, and which of the centroids its voxels show: (n,) bool.
+
+    A centroid that was cut off is not shown, even if air was put where it was.
+    """
+
+    volume: IsotropicVolume
+    is_shown: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class _Part:
     """Voxels low .. end - 1 of a volume, (z, y, x)."""
 
     low: NDArray[np.int64]
     end: NDArray[np.int64]
 
+    def holds(self, index: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which continuous indices, (n, 3), lie between the centres of the part's outermost voxels."""
+        return np.asarray(((index >= self.low) & (index <= self.end - 1)).all(axis=1))
+
 
 def draw_scan_view(
     volume: IsotropicVolume, centroids_mm: Points, settings: ScanViewSettings, rng: np.random.Generator
-) -> IsotropicVolume:
-    """Draw a view of a scan, in the scan's world frame.
+) -> ScanView:
+    """Draw a view of a scan.
 
     centroids_mm : (n, 3) world, n > 0: the spine that the view keeps, or a part of it
     """
-    part = _drawn_part(volume, volume.grid.to_index(centroids_mm), settings, rng)
+    at = volume.grid.to_index(centroids_mm)
+    part = _drawn_part(volume, at, settings, rng)
     voxels = volume.voxels[tuple(map(slice, part.low, part.end))].astype(np.float32)
     if rng.random() < settings.brightened:
         voxels = np.where(voxels > 0, voxels * np.float32(rng.uniform(*_BONE_BRIGHTNESS)), voxels)
@@ -93,7 +109,8 @@ def draw_scan_view(
     limits = np.iinfo(np.int16)
     whole = np.rint(np.clip(voxels, limits.min, limits.max)).astype(np.int16)
     x, y, z = (float(mm) for mm in volume.grid.to_world(low[None])[0])
-    return IsotropicVolume(whole, Grid(whole.shape, volume.grid.spacing_mm, (x, y, z)))
+    view = IsotropicVolume(whole, Grid(whole.shape, volume.grid.spacing_mm, (x, y, z)))
+    return ScanView(view, part.holds(at))
 
 
 def _drawn_part(

@@ -107,7 +107,7 @@ def draw_naming_views(
     frames = spine_frames(points, ranks, shape)
     views = []
     at = scan.volume.grid.to_index(points)
-    inside = ((at >= 0) & (at <= np.array(scan.volume.voxels.shape) - 1)).all(axis=1)
+    inside = np.asarray(((at >= 0) & (at <= np.array(scan.volume.voxels.shape) - 1)).all(axis=1))
     for k in range(settings.views_per_scan):
         drawn = draw_scan_view(scan.volume, points, settings.changes, rng) if k else ScanView(scan.volume, inside)
         views.append(_view(drawn, points, ranks, frames, settings, rng))

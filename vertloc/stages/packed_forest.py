@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertloc.kernels.trees import SOUND, TOO_DEEP, link_nodes
 from vertloc.kernels.walk import STACK_ROWS
 from vertloc.stages.context_features import FeaturePool, FeatureRule, steps_of_thresholds, thresholds_in_hu
 from vertloc.stages.forest import FlatForest
 from vertloc.stages.leaves import WHOLE, Leaves, SparseLeaves, steps_of_votes, votes_from_steps
+from vertloc.stages.tree_links import link_nodes
 
 NODES = ("is_leaf", "first_features", "features", "thresholds")
 POOL = ("offset_mm", "size_mm")
@@ -104,13 +104,11 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     is_leaf = np.unpackbits(bits)[:n_nodes]
     if len(bits) != -(-n_nodes // 8) or is_leaf.sum() != len(leaves):
         raise ValueError(f"is_leaf: expected {n_nodes} nodes, {len(leaves)} of them leaves")
-    children, roots = np.empty((n_nodes, 2), np.int32), np.empty(len(leaves) + 1, np.int64)
-    fault, n_trees = link_nodes(is_leaf, STACK_ROWS - 1, children, roots)
-    if fault != SOUND:
-        wrong = f"deeper than {STACK_ROWS - 1} levels" if fault == TOO_DEEP else "the last tree is not finished"
-        raise ValueError(f"is_leaf: {wrong}")
-    roots = roots[:n_trees].copy()
-    first = _checked(arrays, "first_features", np.int32, (n_trees,))
+    try:
+        children, roots = link_nodes(is_leaf, STACK_ROWS - 1)
+    except ValueError as error:
+        raise ValueError(f"is_leaf: {error}") from error
+    first = _checked(arrays, "first_features", np.int32, (len(roots),))
     inner = np.flatnonzero(is_leaf == 0)
     of_inner = first[np.searchsorted(roots, inner, side="right") - 1].astype(np.int64) + features
     if ((of_inner < 0) | (of_inner >= len(pool))).any():

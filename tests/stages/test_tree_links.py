@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from vertloc.kernels.trees import SOUND, TOO_DEEP, UNFINISHED, link_nodes
+from vertloc.stages.tree_links import link_nodes
+
+SOUND, UNFINISHED, TOO_DEEP = "sound", "not finished", "deeper than"
 
 
 def naive_trees(is_leaf):
@@ -29,10 +31,10 @@ def naive_trees(is_leaf):
 
 
 def linked(is_leaf, most_levels):
-    is_leaf = np.array(is_leaf, np.uint8)
-    children, roots = np.full((len(is_leaf), 2), 99, np.int32), np.full(is_leaf.sum() + 1, -1, np.int64)
-    fault, n_trees = link_nodes(is_leaf, most_levels, children, roots)
-    return fault, children, roots[:n_trees]
+    try:
+        return SOUND, *link_nodes(np.array(is_leaf, np.uint8), most_levels)
+    except ValueError as error:
+        return next(fault for fault in (UNFINISHED, TOO_DEEP) if fault in str(error)), None, None
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -71,7 +73,9 @@ def test_the_random_sequences_are_of_every_kind():
         ([0], 5, UNFINISHED),
         ([], 5, UNFINISHED),
         ([1, 0], 5, UNFINISHED),
-        ([0] * 600, 511, TOO_DEEP),
+        ([0] * 600 + [1] * 601, 511, TOO_DEEP),
+        ([1] * 40_000, 1, SOUND),
+        ([0] * 600, 511, UNFINISHED),
     ],
 )
 def test_each_fault_is_told_apart(is_leaf, most_levels, expected):

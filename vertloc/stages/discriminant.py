@@ -26,16 +26,17 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
 from vertloc.errors import TrainingError
-from vertloc.kernels.cholesky import cholesky, solve_cholesky
 from vertloc.settings import CHECKED
 from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool, draw_feature_pool
 from vertloc.stages.forest_growing import view_columns
+from vertloc.stages.positive_definite import factorize, solve
 from vertloc.stages.sampling import TrainingView
 from vertloc.workers import run_pieces
 
 _SAMPLES_AT_ONCE = 4096
 _VIEWS_AT_ONCE = 24
 _WEIGHT_BITS = 23  # of the largest weight: all are whole multiples of one step, and float32 holds them
+_NO_VARIANCE = 1e-7
 NEVER = -1e6
 """Offset of a class that no sample showed."""
 
@@ -82,11 +83,14 @@ class LinearDiscriminant:
         """
         seen = np.flatnonzero(np.diag(self.gram) > 0)
         gram = self.gram[np.ix_(seen, seen)]
-        inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
         means = gram - np.diag(gram)[:, None] / 2
+        residual = (scores[:, seen, None] - means).transpose(0, 2, 1).reshape(-1, len(seen))
+        # The means' own mean is 0, so that one direction has no variance, nor any residual.
+        factor = gram + _NO_VARIANCE * np.diag(gram).max(initial=0) * np.eye(len(seen))
+        if not factorize(factor):
+            raise ArithmeticError("the gram matrix is not positive")
         out = np.full(scores.shape, np.inf)
-        residual = scores[:, seen, None] - means
-        out[:, seen] = np.einsum("nac,ab,nbc->nc", residual, inverse, residual)
+        out[:, seen] = (residual * solve(factor, residual)).sum(axis=1).reshape(len(scores), len(seen))
         return out
 
 
@@ -113,7 +117,7 @@ def learn_discriminant(
             on_view()
     if not sums.count.any():
         raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
-    return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage))
+    return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage, n_threads))
 
 
 def _columns(view: TrainingView, pool: FeaturePool) -> NDArray[np.int16]:
@@ -147,7 +151,9 @@ class _Sums:
             self.features += (some @ np.eye(len(self.count))[own]).T
 
 
-def _weights(sums: _Sums, shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+def _weights(
+    sums: _Sums, shrinkage: float, n_threads: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Weights (K, F), offsets (K,) and gram matrix (K, K), from the sums; consumes `sums.products`."""
     seen = np.flatnonzero(sums.count)
     n_samples = int(sums.count.sum())
@@ -165,10 +171,9 @@ def _weights(sums: _Sums, shrinkage: float) -> tuple[NDArray[np.float32], NDArra
     within *= 1 - shrinkage
     within[np.diag_indices_from(within)] += shrinkage * diagonal + 1e-9
     centred = (means - middle) / spread
-    solved = centred.copy()
-    if not cholesky(within):
+    if not factorize(within, n_threads):
         raise TrainingError("the features of the training samples do not vary enough to learn from")
-    solve_cholesky(within, solved)
+    solved = solve(within, centred, n_threads)
     weights = np.zeros((len(sums.count), len(middle)))
     weights[seen] = solved / spread
     step = 2.0 ** (np.ceil(np.log2(max(np.abs(weights).max(), 1e-300))) - _WEIGHT_BITS)
@@ -176,5 +181,5 @@ def _weights(sums: _Sums, shrinkage: float) -> tuple[NDArray[np.float32], NDArra
     offsets = np.full(len(sums.count), NEVER)
     offsets[seen] = -(0.5 * centred * solved).sum(axis=1) - (weights[seen] * middle).sum(axis=1)
     gram = np.zeros((len(sums.count),) * 2)
-    gram[np.ix_(seen, seen)] = np.einsum("af,bf->ab", centred, solved)
+    gram[np.ix_(seen, seen)] = [(centred * row).sum(axis=1) for row in solved]
     return weights.astype(np.float32), offsets, (gram + gram.T) / 2

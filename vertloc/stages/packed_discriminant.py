@@ -13,6 +13,7 @@ from vertloc.stages.packed_forest import Arrays, checked_array, unpack_pool
 
 _MOST_FEATURES = 20_000
 _LARGEST_WEIGHT, _LARGEST_NUMBER = 1e6, 1e9
+_ROUNDED = 1e-9  # share of the largest eigenvalue by which rounding may lower the least one
 
 
 def pack_discriminant(discriminant: LinearDiscriminant) -> dict[str, NDArray[Any]]:
@@ -43,4 +44,7 @@ def unpack_discriminant(arrays: Arrays, rule: FeatureRule, n_classes: int) -> Li
         raise ValueError("offsets: out of all proportion")
     if np.abs(gram).max() > _LARGEST_NUMBER or not (gram == gram.T).all():
         raise ValueError("gram: expected a symmetric matrix of reasonable numbers")
+    variances = np.linalg.eigvalsh(gram)
+    if variances[0] < -_ROUNDED * variances[-1]:
+        raise ValueError("gram: expected a covariance, got a matrix with negative eigenvalues")
     return LinearDiscriminant(pool, weights, offsets, gram)

@@ -1,5 +1,7 @@
 """The linear discriminant against the textbook's formula, and its exactness."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingView
 
 FEATURES = ContextFeatureSettings(largest_offset_mm=12, largest_size_mm=9)
-SETTINGS = DiscriminantSettings(n_features=12, shrinkage=0.1)
+SETTINGS = DiscriminantSettings(n_features=12, balance=0, shrinkage=0.1)
 SEED = np.random.SeedSequence(3)
 N_CLASSES = 4
 
@@ -38,9 +40,13 @@ def columns_of(views, pool):
     return np.concatenate([view_columns([view], np.arange(len(view.index)), pool, 1) for view in views], axis=1)
 
 
-def textbook_scores(columns, classes, shrinkage, new):
-    """m^T C^-1 x - m^T C^-1 m / 2 with numpy's own means, covariance and solver, features in units of their spread."""
-    x = columns.T.astype(float)
+def textbook_scores(columns, classes, shrinkage, new, times=(1, 1, 1, 1)):
+    """m^T C^-1 x - m^T C^-1 m / 2 with numpy's own means, covariance and solver, features in units of their spread.
+
+    times : how often a sample of each class is there
+    """
+    again = np.repeat(np.arange(len(classes)), np.array(times)[classes])
+    x, classes = columns.T[again].astype(float), classes[again]
     middle, spread = x.mean(axis=0), x.std(axis=0) + 1
     x, new = (x - middle) / spread, (new.T - middle) / spread
     seen = np.unique(classes)
@@ -62,6 +68,21 @@ def test_scores_are_those_of_the_textbook():
     classes = np.concatenate([view.targets.argmax(axis=1) for view in views])
     new = columns_of(make_views(2, seed=9), found.pool)
     expected = textbook_scores(columns, classes, SETTINGS.shrinkage, new)
+    seen = np.unique(classes)
+    np.testing.assert_allclose(found.scores(new)[:, seen], expected[:, seen], rtol=1e-4, atol=1e-4)
+
+
+def test_samples_of_rare_classes_are_as_if_they_were_there_more_often():
+    views = make_views(8, classes=(0, 0, 0, 1, 1, 1, 1, 1, 3))
+    found = learn_discriminant(views, FEATURES, replace(SETTINGS, balance=1), SEED)
+    columns = columns_of(views, found.pool)
+    classes = np.concatenate([view.targets.argmax(axis=1) for view in views])
+    n = np.bincount(classes, minlength=N_CLASSES)
+    # Class 3 counts 64 times; what the others count is rounded to squares, the background as the most frequent other.
+    root = round(8 * (n[3] / n[1]) ** 0.5)
+    assert 1 < root < 8
+    new = columns_of(make_views(2, seed=9), found.pool)
+    expected = textbook_scores(columns, classes, SETTINGS.shrinkage, new, times=(root**2, root**2, 1, 64))
     seen = np.unique(classes)
     np.testing.assert_allclose(found.scores(new)[:, seen], expected[:, seen], rtol=1e-4, atol=1e-4)
 

@@ -7,8 +7,9 @@ have within their classes,
 
     score_c(x) = m_c^T C^-1 x - m_c^T C^-1 m_c / 2,
 
-so that what differs from patient to patient counts little, and what differs from level to level counts much. C is
-shrunk towards the identity, in units of each feature's own spread.
+so that what differs from patient to patient counts little, and what differs from level to level counts much. Samples of
+rare classes count more in C, or it would be that of the regions which most scans show. C is shrunk towards the
+identity, in units of each feature's own spread.
 
 Features are whole steps (see `STEPS_PER_HU`), so the sums over the samples are exact, and weights are rounded to a
 common step so that scores are exact too: the same on every machine, in whatever order a library adds.
@@ -26,8 +27,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 
 from vertloc.errors import TrainingError
-from vertloc.settings import CHECKED
+from vertloc.settings import CHECKED, Share
 from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool, draw_feature_pool
+from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest_growing import view_columns
 from vertloc.stages.positive_definite import factorize, solve
 from vertloc.stages.sampling import TrainingView
@@ -35,6 +37,7 @@ from vertloc.workers import run_pieces
 
 _SAMPLES_AT_ONCE = 4096
 _VIEWS_AT_ONCE = 24
+_MOST_ROOT = 8  # a sample counts as its square, a whole number, at most 64
 _WEIGHT_BITS = 23  # of the largest weight: all are whole multiples of one step, and float32 holds them
 _NO_VARIANCE = 1e-7
 NEVER = -1e6
@@ -46,10 +49,12 @@ class DiscriminantSettings:
     """How the discriminant is learnt.
 
     n_features : features that are weighed together
+    balance : 0 lets every sample count alike in the covariance, 1 every class
     shrinkage : how far the covariance is drawn towards the identity; more trusts single features more
     """
 
     n_features: Annotated[int, Field(ge=1, le=20_000)] = 4800
+    balance: Share = 1.0
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 0.01
 
 
@@ -108,15 +113,18 @@ def learn_discriminant(
     Raises TrainingError if no view has any sample.
     """
     pool = draw_feature_pool(settings.n_features, features, np.random.default_rng(seed))
-    sums = _Sums.of(views[0].targets.shape[1] if views else 0, len(pool))
+    n_classes = views[0].targets.shape[1] if views else 0
+    classes = [view.targets.argmax(axis=1) for view in views]
+    count = np.bincount(np.concatenate([np.empty(0, np.int64), *classes]), minlength=n_classes)
+    if not count.any():
+        raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
+    sums = _Sums.of(_roots(count, settings.balance), len(pool))
     for first in range(0, len(views), _VIEWS_AT_ONCE):
         some = views[first : first + _VIEWS_AT_ONCE]
         columns = run_pieces(lambda i, some=some: _columns(some[i], pool), len(some), n_threads)  # type: ignore[misc]
-        sums.add(np.concatenate(columns, axis=1), np.concatenate([view.targets.argmax(axis=1) for view in some]))
+        sums.add(np.concatenate(columns, axis=1), np.concatenate(classes[first : first + len(some)]))
         for _ in some:
             on_view()
-    if not sums.count.any():
-        raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
     return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage, n_threads))
 
 
@@ -124,31 +132,49 @@ def _columns(view: TrainingView, pool: FeaturePool) -> NDArray[np.int16]:
     return view_columns([view], np.arange(len(view.index)), pool, 1)
 
 
+def _roots(count: NDArray[np.int64], balance: float) -> NDArray[np.int64]:
+    """Square roots of what a sample of each class counts, (K,): whole numbers keep sums exact.
+
+    count : (K,) samples of each class; the background, of which there are as many as one draws, counts as the most
+        frequent vertebra
+    """
+    count = count.copy()
+    count[BACKGROUND] = max(count[BACKGROUND + 1 :].max(initial=0), 1)
+    rarest = count[count > 0].min()
+    share = (rarest / np.maximum(count, 1)) ** (balance / 2)
+    return np.asarray(np.maximum(np.rint(_MOST_ROOT * share), 1), np.int64)
+
+
 @dataclass(eq=False)
 class _Sums:
-    """Exact sums over samples: numbers of them, (K,); their features, (K, F); products of features, (F, F)."""
+    """Exact sums over samples: numbers of them, (K,); their features, (K, F); products of features, (F, F).
 
+    roots : (K,) a sample of class c counts roots[c]^2 times
+    """
+
+    roots: NDArray[np.int64]
     count: NDArray[np.int64]
     features: NDArray[np.float64]
     products: NDArray[np.float64]
 
     @staticmethod
-    def of(n_classes: int, n_features: int) -> _Sums:
-        return _Sums(
-            np.zeros(n_classes, np.int64), np.zeros((n_classes, n_features)), np.zeros((n_features, n_features))
-        )
+    def of(roots: NDArray[np.int64], n_features: int) -> _Sums:
+        n_classes = len(roots)
+        features, products = np.zeros((n_classes, n_features)), np.zeros((n_features, n_features))
+        return _Sums(roots, np.zeros(n_classes, np.int64), features, products)
 
     def add(self, columns: NDArray[np.int16], classes: NDArray[np.int64]) -> None:
         """Add samples: (F, n) columns and (n,) classes.
 
         All numbers are whole and below 2^53, so that neither the order of a sum nor a fused product can change it.
         """
+        n_classes = len(self.roots)
         for first in range(0, len(classes), _SAMPLES_AT_ONCE):
-            some = columns[:, first : first + _SAMPLES_AT_ONCE].astype(np.float64)
             own = classes[first : first + _SAMPLES_AT_ONCE]
-            self.products += some @ some.T
-            self.count += np.bincount(own, minlength=len(self.count))
-            self.features += (some @ np.eye(len(self.count))[own]).T
+            weighed = columns[:, first : first + _SAMPLES_AT_ONCE] * self.roots[own].astype(np.float64)
+            self.products += weighed @ weighed.T
+            self.count += np.bincount(own, minlength=n_classes) * self.roots**2
+            self.features += (weighed @ np.diag(self.roots.astype(np.float64))[own]).T
 
 
 def _weights(

@@ -5,7 +5,7 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.certainty import Certainty, CertaintySettings, assess
+from vertloc.stages.certainty import Certainty, CertaintySettings, assess, in_view_of_voxels
 from vertloc.stages.context_features import FeaturePool, FeatureRule
 from vertloc.stages.dense_labels import N_CLASSES
 from vertloc.stages.discriminant import LinearDiscriminant
@@ -126,3 +126,18 @@ def test_words_for_shifts():
         "all one level lower: 31%",
         "all 2 levels higher: 20%",
     )
+
+
+@pytest.mark.parametrize(("thickest", "share"), [(3.0, 1.0), (10.0, 1.0), (15.0, 0.5), (20.0, 0.0), (50.0, 0.0)])
+def test_coarse_voxels_lower_the_certainty_and_say_so(thickest, share):
+    sure = Certainty({0: 0.96, 1: 0.04}, likeness=1.0)
+    found = in_view_of_voxels(sure, (0.7, thickest, 0.7), SETTINGS)
+    assert found.level == pytest.approx(0.96 * share)
+    assert found.is_sure == (share == 1)
+    said = () if share == 1 else (f"voxels of {thickest:.4g} mm, coarser than the 10 mm that are known to work",)
+    assert found.reasons == said
+
+
+def test_where_no_level_was_judged_coarse_voxels_change_nothing():
+    nothing = Certainty(likeness=0.0, is_sure=False)
+    assert in_view_of_voxels(nothing, (1.0, 1.0, 30.0), SETTINGS) == nothing

@@ -13,7 +13,7 @@ classes, that of a knee or of an MR image is many times larger.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -40,6 +40,7 @@ class CertaintySettings:
     usual_distance : squared distance of a scan's features from their classes at which it is half as likely to be of the
         kind that was learnt from
     distance_width : over which that likeness falls
+    thickest_mm : voxels of the stored scan up to this edge are like those learnt from; at twice that, nothing is
     sure_from : a scan is sure from this probability of its level, times its likeness
     """
 
@@ -48,6 +49,7 @@ class CertaintySettings:
     link_weight: Annotated[float, Field(ge=0, le=100)] = 2.4
     usual_distance: Annotated[float, Field(gt=0, le=1e6)] = 66.0
     distance_width: Annotated[float, Field(gt=0, le=1e6)] = 5.0
+    thickest_mm: Annotated[float, Field(gt=0, le=1000)] = 10.0
     sure_from: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
@@ -59,12 +61,14 @@ class Certainty:
         is really L2. Shifts past an end of the spine are left out; empty where nothing can be said
     distance : median squared distance of the members' features from their classes
     likeness : 0 to 1, how like the training scans this one is
+    notes : why it is not, where more can be said than that
     is_sure : whether the names can be relied upon
     """
 
     shift_probability: dict[int, float] = field(default_factory=dict)
     distance: float = 0.0
     likeness: float = 1.0
+    notes: tuple[str, ...] = ()
     is_sure: bool = True
 
     @property
@@ -77,8 +81,8 @@ class Certainty:
         """Why the names cannot be relied upon, in words; empty if they can, or if there are none."""
         if self.is_sure or not self.shift_probability:
             return ()
-        said = []
-        if self.likeness < 0.5:
+        said = list(self.notes)
+        if self.likeness < 0.5 and not said:
             said.append("unlike the scans that the model was trained on")
         others = sorted(((p, s) for s, p in self.shift_probability.items() if s != 0 and p >= 0.05), reverse=True)
         for probability, shift in others:
@@ -106,7 +110,24 @@ def assess(
     distance = float(np.median(own))
     likeness = float(1 / (1 + np.exp(np.clip((distance - settings.usual_distance) / settings.distance_width, -50, 50))))
     level = probability.get(0, 1.0) * likeness
-    return Certainty(probability, distance, likeness, level >= settings.sure_from)
+    return Certainty(probability, distance, likeness, is_sure=level >= settings.sure_from)
+
+
+def in_view_of_voxels(
+    certainty: Certainty, spacing_mm: tuple[float, float, float], settings: CertaintySettings
+) -> Certainty:
+    """Lower the certainty of a scan whose stored voxels are coarser than any that was learnt from.
+
+    spacing_mm : (x, y, z)
+    A body is averaged with its neighbours there: what is found may look like a spine and be none.
+    """
+    thickest = max(spacing_mm)
+    if thickest <= settings.thickest_mm or not certainty.shift_probability:
+        return certainty
+    likeness = certainty.likeness * max(0.0, 2 - thickest / settings.thickest_mm)
+    note = f"voxels of {thickest:.4g} mm, coarser than the {settings.thickest_mm:.4g} mm that are known to work"
+    level = certainty.shift_probability.get(0, 1.0) * likeness
+    return replace(certainty, likeness=likeness, notes=(*certainty.notes, note), is_sure=level >= settings.sure_from)
 
 
 def _shift_probability(

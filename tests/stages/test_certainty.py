@@ -112,6 +112,16 @@ def test_shifts_past_the_ends_of_the_spine_are_left_out():
         assert list(found.shift_probability) == shifts
 
 
+def test_a_variant_is_no_step_to_compare():
+    discriminant, means = make_discriminant()
+    usual = make_labelling(("T11", "T12", "L1", "L2"))
+    points = dict(zip(("T11", "T12", "T13", "L1"), usual.centroids.points_mm, strict=True))
+    unusual = Labelling(Centroids.from_points(points, "world"), np.arange(4), np.ones(4))
+    scores = scores_of(samples(("T11", "T12", "T12", "L1"), means), means)
+    found = assess(unusual, scores, discriminant, PRIOR, SETTINGS)
+    assert sum(found.shift_probability.values()) == pytest.approx(1)
+
+
 def test_an_empty_chain_is_not_sure():
     discriminant, _ = make_discriminant()
     empty = Labelling(Centroids.from_points({}, "world"), np.empty(0, np.int64), np.empty(0))

@@ -404,3 +404,10 @@ def test_ends_that_are_frequent_draw_a_chain_to_them():
     shape = replace(PRIOR, log_ends=log_ends)
     assert label_chain(candidates, shape, ShapeSettings(ends_weight=0)).centroids.labels != ("C3", "C4", "C5")
     assert label_chain(candidates, shape, ShapeSettings(ends_weight=1)).centroids.labels == ("C3", "C4", "C5")
+
+
+def test_an_uncertain_level_is_no_reason_to_leave_out_what_is_surely_a_vertebra():
+    # Thoracic vertebrae that may be any: no name is probable, that they are vertebrae is.
+    found = label_chain(every_name_everywhere(VERTEBRAE[8:14]), PRIOR, ShapeSettings(smallest_confidence=0.5))
+    assert len(found.centroids) == 6
+    assert found.confidence.max() < 0.3

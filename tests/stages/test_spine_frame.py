@@ -98,3 +98,13 @@ def test_places_take_the_frame_of_the_member_nearest_to_them():
     found = nearest_frames(np.array([[5.0, 5, -14], [5.0, 5, -16], [0, 0, 90]]), members, frames)
     np.testing.assert_array_equal(found, frames[[0, 1, 0]])
     assert nearest_frames(np.empty((0, 3)), members, frames).shape == (0, 3, 3)
+
+
+def test_a_variant_does_not_change_the_size():
+    ranks = np.array([17, 18, 18, 19])  # T11, T12, T13, L1
+    points = chain(ranks=np.array([17, 18, 19, 20]))
+    alike = spine_frames(points[[0, 1, 3]], np.array([17, 18, 19]), PRIOR)
+    with_variant = spine_frames(points, ranks, PRIOR)
+    assert np.isfinite(with_variant).all()
+    assert abs(np.linalg.det(with_variant[0]) / np.linalg.det(alike[0]) - 1) < 1
+    np.testing.assert_array_equal(spine_frames(points[:2], np.array([18, 18]), PRIOR).shape, (2, 3, 3))

@@ -139,11 +139,13 @@ def _shift_probability(
     rows = np.arange(len(ranks))
     member = np.array([scores[rows, ranks + s + 1].mean() for s in shifts])
     link = np.zeros(len(shifts))
-    if len(ranks) > 1:
-        steps = np.diff(points, axis=0)
+    # A variant has the rank of the vertebra above it: no pair of levels to compare that step with.
+    down = np.diff(ranks) > 0
+    if down.any():
+        steps, above, below = np.diff(points, axis=0)[down], ranks[:-1][down], ranks[1:][down]
         pairs = np.arange(len(VERTEBRAE) - 1)
         for i, s in enumerate(shifts):
-            spans = ((ranks[:-1, None] + s <= pairs) & (pairs < ranks[1:, None] + s)).astype(float)
+            spans = ((above[:, None] + s <= pairs) & (pairs < below[:, None] + s)).astype(float)
             link[i] = sum(float(density(step)) for density, step in zip(shape.log_densities(spans), steps, strict=True))
         link = np.maximum(link - link.max(), _LEAST_LINK) / len(ranks)
     logarithm = settings.score_weight * member + settings.link_weight * link

@@ -65,7 +65,7 @@ class ShapeSettings:
     use_variants : false knows no T13, no L6, and no spine without T12 or L5
     variant_cost : price of each of these; about 1 spine in 20 has one
     confidence_weight : share of evidence and posture that counts for the confidence: voxels of one scan err together
-    smallest_confidence : a member of the chain less probable than this is left out
+    smallest_confidence : a member of the chain is left out if its place is less probably a vertebra, of any name
     """
 
     use_chain: bool = True
@@ -129,7 +129,9 @@ def label_chain(
     place = np.unique(nodes.points_mm, axis=0, return_inverse=True)[1].reshape(-1)
     found = confidence_of(best, hypotheses, partly, nodes.level, place)
     chain = np.array(best.nodes, np.int64)
-    kept = found.marginal[chain] >= settings.smallest_confidence
+    # How probably something is centred there, under whatever name: an uncertain level is no reason to leave it out.
+    is_vertebra = np.bincount(place, found.marginal)[place[chain]]
+    kept = is_vertebra >= settings.smallest_confidence
     flags = tuple(step.flag for k, step in enumerate(best.steps) if step.flag and kept[k] and kept[k + 1])
     chain = chain[kept]
     names = tuple(LEVELS[level] for level in nodes.level[chain])

@@ -22,7 +22,7 @@ _SCALES = (0.8, 1.25)
 def spine_frames(points_mm: Points, ranks: NDArray[np.int64], shape: ShapeModel) -> NDArray[np.float64]:
     """Return for each member of a chain the matrix from millimetres in the spine's frame to world millimetres.
 
-    points_mm : (n, 3) world, top to bottom; ranks : (n,) rising
+    points_mm : (n, 3) world, top to bottom; ranks : (n,) rising, or alike for a variant and the vertebra above it
     returns : (n, 3, 3) rotation times scale; the identity for a chain of one
     """
     n = len(points_mm)
@@ -30,7 +30,8 @@ def spine_frames(points_mm: Points, ranks: NDArray[np.int64], shape: ShapeModel)
         return np.tile(np.eye(3), (n, 1, 1))
     lengths = np.linalg.norm(np.diff(points_mm, axis=0), axis=1)
     typical = np.array([np.linalg.norm(shape.mean_mm[a:b].sum(axis=0)) for a, b in pairwise(ranks)])
-    scale = float(np.clip(np.median(lengths / typical), *_SCALES))
+    is_known = typical > 0  # nothing is typical of a variant's length
+    scale = float(np.clip(np.median(lengths[is_known] / typical[is_known]), *_SCALES)) if is_known.any() else 1.0
     first, last = np.maximum(np.arange(n) - 2, 0), np.minimum(np.arange(n) + 2, n - 1)
     down = points_mm[last] - points_mm[first]
     # `rotation` tilts first: what it then turns left is the length of the other two components.

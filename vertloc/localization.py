@@ -17,7 +17,7 @@ from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
 from vertloc.stages.certainty import Certainty, assess, in_view_of_voxels
 from vertloc.stages.known_levels import with_known
-from vertloc.stages.naming import name_in_spine_frame, score_chain
+from vertloc.stages.naming import name_in_spine_frame, score_shifts
 from vertloc.stages.posterior import classify
 from vertloc.stages.preprocess import IsotropicVolume, preprocess
 from vertloc.stages.shape_labelling import Labelling, label_chain
@@ -144,7 +144,29 @@ def label_again(
     """
     if model.discriminant is None or len(first.centroids) == 0:
         return proposals, first, Certainty(likeness=float(len(first.centroids) > 0), is_sure=len(first.centroids) > 0)
-    settings, candidates, chain = model.settings, proposals, first
+    candidates, chain = _named(volume, proposals, first, model, n_jobs, known)
+    if known is not None and known.labels:
+        return candidates, chain, Certainty({0: 1.0}, is_sure=len(chain.centroids) > 0)
+    certainty = _certainty(volume, chain, model, n_jobs)
+    if certainty.likeliest_shift != 0 and not chain.flags:
+        # The frames speak for the names that they are made of: let the likelier names have theirs.
+        shifted = chain.renamed(certainty.likeliest_shift)
+        candidates, chain = _named(volume, proposals, shifted, model, n_jobs, known)
+        certainty = _certainty(volume, chain, model, n_jobs)
+    return candidates, chain, certainty
+
+
+def _named(
+    volume: IsotropicVolume,
+    proposals: Candidates,
+    chain: Labelling,
+    model: Model,
+    n_jobs: int,
+    known: Centroids | None,
+) -> tuple[Candidates, Labelling]:
+    """Name the proposed places in the frame of a chain, and those of the chain found so, as often as is set."""
+    assert model.discriminant is not None
+    settings, candidates = model.settings, proposals
     labels = () if known is None else known.labels
     for k in range(settings.naming.passes):
         if len(chain.centroids) == 0:
@@ -157,7 +179,11 @@ def label_again(
         is_last = k == settings.naming.passes - 1
         how = replace(settings.chain, use_variants=settings.chain.use_variants and is_last)
         chain = label_chain(candidates, model.shape, how, labels)
-    if labels:
-        return candidates, chain, Certainty({0: 1.0}, is_sure=len(chain.centroids) > 0)
-    scores = score_chain(volume, chain, model.discriminant, model.shape, n_jobs)
-    return candidates, chain, assess(chain, scores, model.discriminant, model.shape, settings.certainty)
+    return candidates, chain
+
+
+def _certainty(volume: IsotropicVolume, chain: Labelling, model: Model, n_jobs: int) -> Certainty:
+    assert model.discriminant is not None
+    settings = model.settings.certainty
+    scores = score_shifts(volume, chain, model.discriminant, model.shape, settings.largest_shift, n_jobs)
+    return assess(chain, scores, model.discriminant, model.shape, settings)

@@ -33,6 +33,13 @@ def scores_of(points, means):
     return points @ means.T - 0.5 * (means**2).sum(axis=1)
 
 
+def judged(labelling, scores, discriminant, settings=SETTINGS):
+    """Assess a chain whose size speaks for no level: its scores are the same in every frame."""
+    first, last = (labelling.ranks[0], labelling.ranks[-1]) if len(labelling.ranks) else (0, 0)
+    shifts = [s for s in range(-3, 4) if first + s >= 0 and last + s < len(VERTEBRAE)]
+    return assess(labelling, dict.fromkeys(shifts, scores), discriminant, PRIOR, settings)
+
+
 def make_labelling(levels):
     ranks = [RANK[level] for level in levels]
     steps = [np.zeros(3), *(PRIOR.mean_mm[rank] for rank in ranks[:-1])]
@@ -66,7 +73,7 @@ def test_a_class_that_no_sample_showed_is_infinitely_far():
 
 def test_a_chain_in_its_place_is_sure():
     discriminant, means = make_discriminant()
-    found = assess(make_labelling(LEVELS), scores_of(samples(LEVELS, means), means), discriminant, PRIOR, SETTINGS)
+    found = judged(make_labelling(LEVELS), scores_of(samples(LEVELS, means), means), discriminant)
     assert found.is_sure
     assert found.reasons == ()
     assert found.likeness > 0.99
@@ -78,16 +85,28 @@ def test_a_chain_named_one_level_too_high_knows_the_alternative():
     discriminant, means = make_discriminant()
     lower = [VERTEBRAE[RANK[level] + 1] for level in LEVELS]
     scores = scores_of(samples(lower, means), means)
-    found = assess(make_labelling(LEVELS), scores, discriminant, PRIOR, SETTINGS)
+    found = judged(make_labelling(LEVELS), scores, discriminant)
     assert max(found.shift_probability, key=found.shift_probability.get) == 1
     assert not found.is_sure
     assert any(reason.startswith("all one level lower: ") for reason in found.reasons)
 
 
+def test_a_shift_is_judged_by_the_scores_in_its_own_frame():
+    discriminant, means = make_discriminant()
+    labelling = make_labelling(LEVELS)
+    own = scores_of(samples(LEVELS, means), means)
+    scores = dict.fromkeys(range(-3, 4), own)
+    lower = [VERTEBRAE[RANK[level] + 1] for level in LEVELS]
+    scores[1] = scores_of(samples(lower, means), means) + 50
+    found = assess(labelling, scores, discriminant, PRIOR, SETTINGS)
+    assert found.likeliest_shift == 1
+    assert found.distance == judged(labelling, own, discriminant).distance
+
+
 def test_features_of_another_kind_lower_the_confidence():
     discriminant, means = make_discriminant()
     away = samples(LEVELS, means) + 9 * np.random.default_rng(3).choice([-1, 1], means.shape[1])
-    found = assess(make_labelling(LEVELS), scores_of(away, means), discriminant, PRIOR, SETTINGS)
+    found = judged(make_labelling(LEVELS), scores_of(away, means), discriminant)
     assert found.distance > 500
     assert found.likeness < 0.01
     assert found.level < 0.01
@@ -98,7 +117,7 @@ def test_the_evidence_of_a_chain_counts_as_that_of_one_member():
     discriminant, means = make_discriminant()
     short = scores_of(means[[RANK["T9"] + 1]], means)
     plain = CertaintySettings(link_weight=0.0)
-    one = assess(make_labelling(("T9",)), short, discriminant, PRIOR, plain)
+    one = judged(make_labelling(("T9",)), short, discriminant, plain)
     score = {s: short[0, RANK["T9"] + 1 + s] * plain.score_weight for s in range(-3, 4)}
     total = np.logaddexp.reduce(list(score.values()))
     assert one.shift_probability == pytest.approx({s: np.exp(v - total) for s, v in score.items()})
@@ -108,7 +127,7 @@ def test_shifts_past_the_ends_of_the_spine_are_left_out():
     discriminant, means = make_discriminant()
     top, bottom = ("C1", "C2"), ("L5", "S1", "S2")
     for levels, shifts in ((top, [0, 1, 2, 3]), (bottom, [-3, -2, -1, 0])):
-        found = assess(make_labelling(levels), scores_of(samples(levels, means), means), discriminant, PRIOR, SETTINGS)
+        found = judged(make_labelling(levels), scores_of(samples(levels, means), means), discriminant)
         assert list(found.shift_probability) == shifts
 
 
@@ -118,14 +137,14 @@ def test_a_variant_is_no_step_to_compare():
     points = dict(zip(("T11", "T12", "T13", "L1"), usual.centroids.points_mm, strict=True))
     unusual = Labelling(Centroids.from_points(points, "world"), np.arange(4), np.ones(4))
     scores = scores_of(samples(("T11", "T12", "T12", "L1"), means), means)
-    found = assess(unusual, scores, discriminant, PRIOR, SETTINGS)
+    found = judged(unusual, scores, discriminant)
     assert sum(found.shift_probability.values()) == pytest.approx(1)
 
 
 def test_an_empty_chain_is_not_sure():
     discriminant, _ = make_discriminant()
     empty = Labelling(Centroids.from_points({}, "world"), np.empty(0, np.int64), np.empty(0))
-    found = assess(empty, np.empty((0, N_CLASSES)), discriminant, PRIOR, SETTINGS)
+    found = judged(empty, np.empty((0, N_CLASSES)), discriminant)
     assert (found.is_sure, found.level, found.reasons) == (False, 0.0, ())
 
 

@@ -14,7 +14,7 @@ from vertloc.stages.context_features import (
 )
 from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.discriminant import DiscriminantSettings, learn_discriminant
-from vertloc.stages.naming import NamingSettings, name_in_spine_frame
+from vertloc.stages.naming import NamingSettings, name_in_spine_frame, score_shifts
 from vertloc.stages.naming_samples import NamingSampleSettings, naming_views
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingScan
@@ -28,7 +28,9 @@ PRIOR = learn_shape_model([], ShapeModelSettings())
 OPTIONS = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12)
 LEARNING = DiscriminantSettings(n_features=400, shrinkage=0.01)
 # Brighter balls would be of another level.
-SAMPLES = NamingSampleSettings(views_per_scan=3, scatter_mm=1.0, changes=ScanViewSettings(brightened=0.0))
+SAMPLES = NamingSampleSettings(
+    views_per_scan=3, scatter_mm=1.0, changes=ScanViewSettings(brightened=0.0)
+)
 LEVELS = ("T11", "T12", "L1", "L2")
 INTENSITY = (-500, 100, 700, 1300)
 SHAPE = (50, 16, 16)
@@ -107,6 +109,32 @@ def test_a_place_is_named_by_its_voxels_scores_in_the_frame_of_the_nearest_membe
     np.testing.assert_allclose(probability(found), expected[found.rank], rtol=1e-5)
     np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
     assert len(found) > 0
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_every_shift_of_a_chain_is_scored_in_the_frame_of_its_own_names(learnt, n_threads):
+    scan = make_scan(11)
+    chain = Labelling(scan.centroids, np.arange(4), np.ones(4))
+    found = score_shifts(scan.volume, chain, learnt, PRIOR, 3, n_threads)
+    assert list(found) == [-3, -2, -1, 0, 1, 2, 3]
+    image = make_integral_image(scan.volume, learnt.pool.rule)
+    index = np.rint(scan.volume.grid.to_index(scan.centroids.points_mm)).astype(int)
+    for shift in (-3, 0, 2):
+        frames = spine_frames(scan.centroids.points_mm, np.arange(17, 21) + shift, PRIOR)
+        for frame, at, scores in zip(frames, index, found[shift], strict=True):
+            corners, scales = box_corners(learnt.pool.transformed(frame), 3.0, image)
+            values = feature_values(image, image.positions(*at[:, None]), corners, scales)[0]
+            expected = learnt.weights.astype(float) @ np.floor(values * STEPS_PER_HU) + learnt.offsets
+            np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_shifts_past_an_end_of_the_spine_are_not_scored(learnt):
+    scan = make_scan(11)
+    for names, shifts in ((("C1", "C2", "C3", "C4"), [0, 1, 2]), (("L4", "L5", "S1", "S2"), [-2, -1, 0])):
+        chain = Labelling(Centroids(names, scan.centroids.points_mm, "world"), np.arange(4), np.ones(4))
+        assert list(score_shifts(scan.volume, chain, learnt, PRIOR, 2)) == shifts
+    empty = Labelling(Centroids((), np.empty((0, 3)), "world"), np.empty(0, np.int64), np.empty(0))
+    assert score_shifts(scan.volume, empty, learnt, PRIOR, 2) == {}
 
 
 def test_the_first_chains_names_do_not_count_only_its_places(learnt):

@@ -4,15 +4,17 @@ Names are wrong in two ways: the whole chain is shifted by a level, or the scan 
 first, every shift s of the chain competes with the others. The members of one chain err together, so their evidence
 counts as that of one, the mean over the chain:
 
-    log P(s) = a mean_i score_i(rank_i + s) + b mean_i log N(displacement_i; pair of rank_i + s) + const.
+    log P(s) = a mean_i score_i(rank_i + s) + b mean_i log N(displacement_i; pair of rank_i + s) + const,
 
-a and b make P a probability on patients left out. For the second, a member's features have a distance from the mean of
+each with scores in the frame of its own names: in that of the chosen ones a patient's size speaks for these. a and b
+make P a probability on patients left out. For the second, a member's features have a distance from the mean of
 their class (see `LinearDiscriminant.distances`): that of scans like those learnt from scatters about the number of
 classes, that of a knee or of an MR image is many times larger.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -77,6 +79,11 @@ class Certainty:
         return self.shift_probability.get(0, 1.0) * self.likeness
 
     @property
+    def likeliest_shift(self) -> int:
+        """By how many levels the names are most probably too high; 0 where nothing can be said."""
+        return max(self.shift_probability, key=lambda s: (self.shift_probability[s], -abs(s)), default=0)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why the names cannot be relied upon, in words; empty if they can, or if there are none."""
         if self.is_sure or not self.shift_probability:
@@ -93,20 +100,20 @@ class Certainty:
 
 def assess(
     labelling: Labelling,
-    scores: NDArray[np.float64],
+    scores: Mapping[int, NDArray[np.float64]],
     discriminant: LinearDiscriminant,
     shape: ShapeModel,
     settings: CertaintySettings,
 ) -> Certainty:
     """Tell how sure the level of a chain is.
 
-    scores : (n, 27) of its members, from the discriminant
+    scores : for every shift that competes, (n, 27) of the members, from `score_shifts`
     An empty chain is not sure.
     """
     if len(labelling.centroids) == 0:
         return Certainty(likeness=0.0, is_sure=False)
     probability = _shift_probability(labelling, scores, shape, settings)
-    own = discriminant.distances(scores)[np.arange(len(scores)), labelling.ranks + 1]
+    own = discriminant.distances(scores[0])[np.arange(len(labelling.ranks)), labelling.ranks + 1]
     distance = float(np.median(own))
     likeness = float(1 / (1 + np.exp(np.clip((distance - settings.usual_distance) / settings.distance_width, -50, 50))))
     level = probability.get(0, 1.0) * likeness
@@ -131,13 +138,11 @@ def in_view_of_voxels(
 
 
 def _shift_probability(
-    labelling: Labelling, scores: NDArray[np.float64], shape: ShapeModel, settings: CertaintySettings
+    labelling: Labelling, scores: Mapping[int, NDArray[np.float64]], shape: ShapeModel, settings: CertaintySettings
 ) -> dict[int, float]:
-    ranks, points = labelling.ranks, labelling.centroids.points_mm
-    reach = range(-settings.largest_shift, settings.largest_shift + 1)
-    shifts = [s for s in reach if ranks[0] + s >= 0 and ranks[-1] + s < len(VERTEBRAE)]
+    ranks, points, shifts = labelling.ranks, labelling.centroids.points_mm, list(scores)
     rows = np.arange(len(ranks))
-    member = np.array([scores[rows, ranks + s + 1].mean() for s in shifts])
+    member = np.array([scores[s][rows, ranks + s + 1].mean() for s in shifts])
     link = np.zeros(len(shifts))
     # A variant has the rank of the vertebra above it: no pair of levels to compare that step with.
     down = np.diff(ranks) > 0

@@ -26,6 +26,7 @@ from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.stages.spine_frame import nearest_frames, spine_frames
+from vertloc.vertebrae import VERTEBRAE
 from vertloc.workers import run_pieces
 
 
@@ -68,14 +69,28 @@ def name_in_spine_frame(
     return Candidates(rank.astype(np.int64), places_mm[place], odds)
 
 
-def score_chain(
-    volume: IsotropicVolume, chain: Labelling, discriminant: LinearDiscriminant, shape: ShapeModel, n_threads: int = 1
-) -> NDArray[np.float64]:
-    """Score every class at each member of a chain, in the frame of that chain: (n, 27)."""
-    places_mm = chain.centroids.points_mm
-    if len(places_mm) == 0:
-        return np.empty((0, N_CLASSES))
-    return _scores(volume, places_mm, _frames(places_mm, chain, shape), discriminant, n_threads)
+def score_shifts(
+    volume: IsotropicVolume,
+    chain: Labelling,
+    discriminant: LinearDiscriminant,
+    shape: ShapeModel,
+    largest_shift: int,
+    n_threads: int = 1,
+) -> dict[int, NDArray[np.float64]]:
+    """Score every class at each member of a chain, once for every shift of its names.
+
+    largest_shift : levels up and down; a shift past an end of the spine is left out
+    returns : by shift, (n, 27) scores in the frame that the spine has if its names are so much lower. Its size is that
+        of a smaller patient then, so that every shift is seen as it sees itself
+    """
+    points_mm, ranks = chain.centroids.points_mm, chain.ranks
+    if len(ranks) == 0:
+        return {}
+    reach = range(-largest_shift, largest_shift + 1)
+    shifts = [s for s in reach if ranks[0] + s >= 0 and ranks[-1] + s < len(VERTEBRAE)]
+    frames = np.concatenate([spine_frames(points_mm, ranks + s, shape) for s in shifts])
+    scores = _scores(volume, np.tile(points_mm, (len(shifts), 1)), frames, discriminant, n_threads)
+    return dict(zip(shifts, scores.reshape(len(shifts), len(ranks), -1), strict=True))
 
 
 def _frames(places_mm: Points, chain: Labelling, shape: ShapeModel) -> NDArray[np.float64]:

@@ -103,6 +103,11 @@ class Labelling:
         """(n,) int64, 0 = C1 ... 25 = S2; a variant has that of the vertebra above it."""
         return np.array([int(anatomical_order(label)) for label in self.centroids.labels], np.int64)
 
+    def renamed(self, shift: int) -> Labelling:
+        """Return the chain with every name so many levels lower: no variant, and none past an end of the spine."""
+        names = tuple(VERTEBRAE[RANK[label] + shift] for label in self.centroids.labels)
+        return replace(self, centroids=Centroids(names, self.centroids.points_mm, self.centroids.frame))
+
 
 def label_chain(
     candidates: Candidates, shape: ShapeModel, settings: ShapeSettings, known: Sequence[str] = ()

@@ -47,9 +47,9 @@ class CertaintySettings:
     """
 
     largest_shift: Annotated[int, Field(ge=1, le=5)] = 3
-    score_weight: Annotated[float, Field(ge=0, le=100)] = 0.24
-    link_weight: Annotated[float, Field(ge=0, le=100)] = 2.4
-    usual_distance: Annotated[float, Field(gt=0, le=1e6)] = 66.0
+    score_weight: Annotated[float, Field(ge=0, le=100)] = 0.19
+    link_weight: Annotated[float, Field(ge=0, le=100)] = 3.7
+    usual_distance: Annotated[float, Field(gt=0, le=1e6)] = 70.0
     distance_width: Annotated[float, Field(gt=0, le=1e6)] = 5.0
     thickest_mm: Annotated[float, Field(gt=0, le=1000)] = 10.0
     sure_from: Annotated[float, Field(ge=0, le=1)] = 0.9

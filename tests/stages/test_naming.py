@@ -28,9 +28,7 @@ PRIOR = learn_shape_model([], ShapeModelSettings())
 OPTIONS = ContextFeatureSettings(largest_offset_mm=20, largest_size_mm=12)
 LEARNING = DiscriminantSettings(n_features=400, shrinkage=0.01)
 # Brighter balls would be of another level.
-SAMPLES = NamingSampleSettings(
-    views_per_scan=3, scatter_mm=1.0, changes=ScanViewSettings(brightened=0.0)
-)
+SAMPLES = NamingSampleSettings(views_per_scan=3, scatter_mm=1.0, changes=ScanViewSettings(brightened=0.0))
 LEVELS = ("T11", "T12", "L1", "L2")
 INTENSITY = (-500, 100, 700, 1300)
 SHAPE = (50, 16, 16)

@@ -7,10 +7,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from toy import AIR, TOY_LEVELS, write_toy_cohort
 
-from vertloc.errors import ImageError, VertlocError
+from vertloc import models
+from vertloc.errors import ImageError, ModelError, VertlocError
 from vertloc.geometry import Grid
 from vertloc.io.images import as_volume, write_image
 from vertloc.localization import localize
+from vertloc.model import save_model
 from vertloc.vertebrae import VERTEBRAE
 from vertloc.volume import Volume
 
@@ -44,8 +46,19 @@ def test_a_patient_that_the_model_never_saw_is_labelled(toy_model, toy_scans):
     assert_consistent(found, scan.volume.grid)
 
 
+def test_without_a_model_the_packaged_one_is_used(toy_model, toy_scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "_FOLDER", tmp_path)
+    with pytest.raises(ModelError, match="comes without a model"):
+        localize(toy_scans[5].volume)
+    save_model(toy_model, tmp_path / f"{models.DEFAULT}.npz")
+    assert_same(localize(toy_scans[5].volume), localize(toy_scans[5].volume, toy_model))
+
+
 def test_landmarks_are_the_same_to_the_last_bit_on_any_number_of_jobs(toy_model, toy_scans):
-    one, two = (localize(toy_scans[5].volume, toy_model, n_jobs) for n_jobs in (1, 2))
+    assert_same(*(localize(toy_scans[5].volume, toy_model, n_jobs) for n_jobs in (1, 2)))
+
+
+def assert_same(one, two):
     assert one.labels == two.labels
     for name in ("confidence", "log_odds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
 from vertloc.io.images import ImageInMemory, StoredImage, as_scan
-from vertloc.model import Model
+from vertloc.model import Model, load_model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
 from vertloc.stages.certainty import Certainty, assess, in_view_of_voxels
@@ -58,7 +58,7 @@ class Localization:
 
 def localize(
     image: str | Path | StoredImage | ImageInMemory,
-    model: Model,
+    model: Model | None = None,
     n_jobs: int = 1,
     grid: Grid | None = None,
     known: Centroids | None = None,
@@ -67,11 +67,13 @@ def localize(
 
     image : a path, whose voxels are read a few slices at a time; a Volume, a SimpleITK image, a nibabel image, or an
         array (z, y, x) with its `grid`
+    model : what `load_model` or `train` returned; None reads the packaged one, for many scans better once and outside
     known : vertebrae that a person knows, in either frame. Each keeps its name, at the place found within 12 mm of it
         or else at the point itself, and the others follow
     The result does not depend on `n_jobs`. Raises ImageError for an image that cannot be a CT scan, TypeError for what
-    is no image.
+    is no image, ModelError if no model is given and none is packaged.
     """
+    model = load_model() if model is None else model
     scan = as_scan(image, grid)
     return localize_prepared(prepare(scan, model, n_jobs), scan.grid, model, n_jobs, known)
 

@@ -1,4 +1,4 @@
-"""What the documentation takes from the code when it is built: settings, commands, equations as MathML.
+"""What is made when the documentation is built: settings and commands from the code, equations as MathML.
 
 Pages hold a mark such as `<!-- settings -->` where the text goes, so that they cannot drift from the code.
 """
@@ -16,6 +16,8 @@ from latex2mathml.converter import convert
 from vertloc.cli.arguments import make_parser
 from vertloc.config import Config
 
+_README = Path(__file__).parents[1] / "README.md"
+
 
 def on_config(config: Any) -> Any:
     """Leave out pages of the navigation that this version does not have."""
@@ -25,7 +27,7 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in what is generated."""
-    for mark, make in (("settings", _settings), ("commands", _commands)):
+    for mark, make in (("settings", _settings), ("commands", _commands), ("measured", _measured)):
         if f"<!-- {mark} -->" in markdown:
             markdown = markdown.replace(f"<!-- {mark} -->", make())
     return markdown
@@ -42,6 +44,15 @@ def on_page_content(html: str, **_: Any) -> str:
 def _mathml(latex: str, display: str) -> str:
     plain = latex.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
     return str(convert(plain, display=display))
+
+
+def _measured() -> str:
+    """Take README's figures of accuracy, so that they stand in one place."""
+    text = _README.read_text(encoding="utf-8")
+    section = re.search(r"^## What was measured\n(.*?)^\[Performance\]", text, re.MULTILINE | re.DOTALL)
+    if section is None:
+        raise ValueError(f"{_README}: expected a section '## What was measured' that ends with a link to Performance")
+    return section.group(1).strip().replace("](docs/", "](")
 
 
 def _existing(entries: list[Any], folder: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The example of the README, run as it stands there."""
+"""The long example of the documentation's Python page, run as it stands there, and what README names."""
 
 import re
 import shutil
@@ -11,10 +11,11 @@ from toy import make_toy_scan, toy_config, write_toy_cohort
 from vertloc.io.images import write_image
 
 README = Path(__file__).parents[1] / "README.md"
+PAGE = README.parent / "docs/api.md"
 
 
 def example():
-    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
-def test_the_example_of_the_readme_runs_and_prints_labels_points_confidences_and_scores(capsys):
-    exec(compile(example(), str(README), "exec"), {})
+def test_the_example_of_the_python_page_runs_and_prints_labels_points_confidences_and_scores(capsys):
+    exec(compile(example(), str(PAGE), "exec"), {})
     *points, scores = capsys.readouterr().out.splitlines()
     truth = make_toy_scan(9).centroids
     assert len(points) >= 5

@@ -1,54 +1,14 @@
-"""What README and documentation show can be typed: commands parse, links lead somewhere, generated parts are whole."""
+"""Links of README and documentation lead somewhere, and what is made when the site is built is whole."""
 
 import ast
 import json
 import re
-import shlex
 import sys
-from pathlib import Path
 
 import pytest
+from pages import NAMES, ROOT
 
 import vertloc
-from vertloc.cli.arguments import make_parser
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-
-
-def blocks(page, *languages):
-    """Yield the code blocks of a page that are in one of some languages."""
-    for language, text in re.findall(
-        r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
-        if language in languages:
-            yield text
-
-
-def commands(page):
-    """Yield the `vertloc` command lines in the code blocks of a page."""
-    for text in blocks(page, "", "console", "sh", "bash"):
-        lines = text.replace("\\\n", " ").splitlines()
-        yield from (line.split("#")[0].strip() for line in lines if line.startswith("vertloc "))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_commands_on_the_page_are_valid_command_lines(name):
-    for line in commands(ROOT / name):
-        arguments = shlex.split(line)[1:]
-        try:
-            make_parser().parse_args(arguments)
-        except SystemExit:
-            pytest.fail(f"{name}: {line}")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_python_on_the_page_is_python_and_calls_what_there_is(name):
-    for text in blocks(ROOT / name, "python"):
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "vertloc":
-                assert hasattr(vertloc, node.attr) or node.attr == "errors", f"{name}: vertloc.{node.attr}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,6 +69,16 @@ def test_the_commands_page_has_every_command(hooks):
     for command in ("train", "predict", "evaluate", "study", "report", "plot", "phantom", "info"):
         assert f"## vertloc {command}\n" in text
     assert "<scan>" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def test_the_performance_page_has_the_figures_of_the_readme(hooks):
+    text = hooks.on_page_markdown((ROOT / "docs/performance.md").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.*\|$", readme.split("## What was measured")[1].split("\n## ")[0], re.MULTILINE)
+    assert len(rows) > 3
+    assert "\n".join(rows) in text
+    assert "docs/" not in text
+    assert "<!--" not in text
 
 
 def test_equations_become_mathml_and_nothing_of_latex_is_left(hooks):

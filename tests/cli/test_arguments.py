@@ -68,7 +68,7 @@ def test_the_examples_of_the_help_are_valid_command_lines(capsys, command):
 
 def test_the_examples_of_the_overview_are_valid_command_lines(capsys):
     lines = re.findall(r"^  vertloc (.+)$", help_of(capsys), re.MULTILINE)
-    assert [make_parser().parse_args(shlex.split(line)).command for line in lines] == ["phantom", "study"]
+    assert [make_parser().parse_args(shlex.split(line)).command for line in lines] == ["predict", "phantom", "study"]
 
 
 def test_the_version_is_that_of_the_package(capsys):

@@ -1,4 +1,4 @@
-"""The command line: `vertloc train, predict, evaluate, study, phantom, info, convert, relabel, folds`.
+"""The command line: `vertloc train, predict, evaluate, study, report, plot, phantom, info, convert, relabel, folds`.
 
 Exit codes: 0 all well; 1 some scans failed; 2 nothing could be done (bad arguments, configuration, model or data);
 130 stopped by Ctrl-C; 143 stopped by a signal to terminate.

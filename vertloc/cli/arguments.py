@@ -26,11 +26,13 @@ from vertloc.cli.shared_arguments import (
 _DESCRIPTION = """\
 Find and name the vertebrae in spine CT scans with random forests.
 
-A full experiment on annotated scans takes one command, `vertloc study`. Step by step it is `train` on one fold file,
+`vertloc predict` needs a scan and nothing else: a model comes with the package. A full experiment on annotated scans
+takes one command, `vertloc study`. Step by step it is `train` on one fold file (a text file that names scans),
 `predict` on the other, and `evaluate`. No data at hand? `vertloc phantom` makes a synthetic cohort."""
 
 _EXAMPLE = """\
 example:
+  vertloc predict scan.nii.gz --out results
   vertloc phantom --out cohort --patients 16 --seed 1 --coarse
   vertloc study --data cohort --folds cohort/fold1.txt cohort/fold2.txt --config configs/default.yaml --out study
 
@@ -65,7 +67,7 @@ def _add_train(commands: Commands) -> None:  # type: ignore[valid-type]
         "train",
         "learn a model from annotated scans",
         "Learn a model from the annotated scans that the fold files name, or from all scans below DIR. An annotation is"
-        " <scan>.lml beside its image.",
+        " a file of points beside its image and named after it, such as <scan>.lml.",
         "vertloc train --data spine-db --folds fold2-miccai2013.txt --config configs/default.yaml --out model-2.npz",
     )
     add_data(parser, required=True)
@@ -99,7 +101,8 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
     parser.add_argument(
         "--series",
         metavar="NUMBER|UID",
-        help="the DICOM series to take (default: in every folder the largest CT series of each study)",
+        help="the DICOM series to take, by number or UID (default: in every folder the largest CT series of each"
+        " study)",
     )
     parser.add_argument(
         "--keep-names",
@@ -112,13 +115,13 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         action="append",
         default=[],
         metavar="FILE",
-        help="a text file with one of these a line, relative to its folder; - reads the standard input",
+        help="a text file with one INPUT a line, relative to the folder of that file; - reads the standard input",
     )
     parser.add_argument(
         "--part",
         type=part,
         metavar="I/N",
-        help="only part I of N of the scans, for job arrays; the manifest is then run-I-of-N.json",
+        help="only part I of N of the scans, for job arrays; run.json is then run-I-of-N.json",
     )
     parser.add_argument(
         "--model",
@@ -148,14 +151,14 @@ def _add_predict(commands: Commands) -> None:  # type: ignore[valid-type]
         "--config",
         type=Path,
         metavar="YAML",
-        help="a file with a section 'prediction'; what it leaves out stays as stored in the model",
+        help="settings: a file with a section 'prediction'; what it leaves out stays as stored in the model",
     )
     parser.add_argument("--preview", action="store_true", help="also write a picture per scan, <scan>.png")
     parser.add_argument("--report", action="store_true", help="also write report.html to look through the results")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="leave scans alone that are finished: the same model, frame, settings and image",
+        help="leave out scans that are finished already, with the same model, frame, settings and image",
     )
     add_cluster(parser)
     add_running(parser)
@@ -170,8 +173,16 @@ def _add_evaluate(commands: Commands) -> None:  # type: ignore[valid-type]
         " label lies within 20 mm of it and no other annotated vertebra is nearer.",
         "vertloc evaluate --truth spine-db --pred results --folds fold1-miccai2013.txt --json scores.json",
     )
-    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="searched for annotated <scan>.lml")
-    parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="holds the <scan>.lml to score")
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder, searched for annotations: <scan>.lml or another landmark file",
+    )
+    parser.add_argument(
+        "--pred", type=Path, required=True, metavar="DIR", help="folder with the results to score, <scan>.lml"
+    )
     parser.add_argument(
         "--folds",
         type=Path,
@@ -192,11 +203,11 @@ def _add_study(commands: Commands) -> None:  # type: ignore[valid-type]
         "cross-validation: train, predict and score, every fold with a model of the others",
         "Test each fold with a model trained on all others, and write into DIR: lml/<scan>.lml, table.md, scores.json,"
         " scores.csv, report.html to look through every scan, the models, and run-*.json with the confidence of every"
-        " vertebra found.",
+        " vertebra found. A fold is a text file that names scans, one a line; `vertloc folds` writes them.",
         "vertloc study --data spine-db --folds fold1-miccai2013.txt fold2-miccai2013.txt --out study",
     )
     add_data(parser, required=True, folds=False)
-    parser.add_argument("--folds", type=Path, required=True, nargs="+", metavar="FOLD", help="two fold files or more")
+    parser.add_argument("--folds", type=Path, required=True, nargs="+", metavar="FILE", help="two fold files or more")
     add_config(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -220,12 +231,12 @@ def _add_report(commands: Commands) -> None:  # type: ignore[valid-type]
         " made on the page are saved as a file for `vertloc relabel`.",
         "vertloc report results --truth spine-db",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="results of predict or study")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder with the results of predict or study")
     parser.add_argument(
         "--truth",
         type=Path,
         metavar="DIR",
-        help="searched for annotations to score the results against (default: a study's own data)",
+        help="folder, searched for annotations to score the results against (default: a study's own data)",
     )
     parser.add_argument(
         "--single-file",
@@ -255,11 +266,18 @@ def _add_plot(commands: Commands) -> None:  # type: ignore[valid-type]
         nargs="*",
         type=Path,
         metavar="INPUT",
-        help="a scan (posterior, candidates), a run (errors), or several studies (learning)",
+        help="a scan (posterior, candidates), a folder of results (errors), or several studies (learning)",
     )
     parser.add_argument("--model", type=Path, metavar="MODEL", help="whose work is drawn (default: the packaged model)")
-    parser.add_argument("--truth", type=Path, metavar="DIR", help="annotations, for errors (default: a study's own)")
-    parser.add_argument("--tree", type=not_negative, default=0, metavar="N", help="which tree (default 0)")
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="DIR",
+        help="folder, searched for annotations, for errors (default: a study's own data)",
+    )
+    parser.add_argument(
+        "--tree", type=not_negative, default=0, metavar="N", help="which tree, counted from 0 (default 0)"
+    )
     parser.add_argument("--depth", type=positive, default=3, metavar="N", help="levels of the tree (default 3)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .png, .svg or .pdf")
     add_running(parser)
@@ -269,8 +287,9 @@ def _add_phantom(commands: Commands) -> None:  # type: ignore[valid-type]
     parser = add_command(
         commands,
         "phantom",
-        "make a synthetic cohort in the layout of the database",
-        "Write a synthetic cohort: CT scans of random spines with their centroids, and two patient-wise fold files.",
+        "make a synthetic cohort, laid out as the Microsoft database",
+        "Write a synthetic cohort: CT scans of random spines with the centres of their vertebrae, and two fold files"
+        " that share no patient.",
         "vertloc phantom --out phantoms --patients 24 --seed 1",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the cohort")
@@ -287,7 +306,7 @@ def _add_info(commands: Commands) -> None:  # type: ignore[valid-type]
         commands,
         "info",
         "tell what is in a model file",
-        "Check a model file and print where it comes from, its forests and its settings.",
+        "Check a model file and print what it learnt from, what it is made of, and its settings.",
         "vertloc info model-2.npz",
     )
     parser.add_argument(

@@ -41,7 +41,9 @@ def _add_convert(add: Add) -> None:
     )
     parser.add_argument("source", type=Path, metavar="IN", help="a landmark file, a mask, or a folder of masks")
     parser.add_argument("out", type=Path, metavar="OUT", help="the file to write, or with --format the folder")
-    parser.add_argument("--image", type=Path, metavar="SCAN", help="the scan, where frames or voxels have to be told")
+    parser.add_argument(
+        "--image", type=Path, metavar="SCAN", help="the scan, where local points meet world ones or voxels are counted"
+    )
     parser.add_argument("--format", type=format_names, default=(), metavar="NAME,NAME...", help=FORMAT_HELP)
     parser.add_argument("--frame", choices=("local", "world"), help="frame of an .lml file (default: local)")
 
@@ -64,7 +66,8 @@ def _add_relabel(add: Add) -> None:
         "--point",
         action="append",
         metavar="POINT=LEVEL",
-        help="a point, by its number from the top or by its present name, and its level; may be given several times",
+        help="a point, by its number from the top or by its present name, and its right level, such as 4=L5 or L4=L5;"
+        " may be given several times",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there and leave RESULT as it is")
     parser.add_argument("--image", type=Path, metavar="SCAN", help="the scan, for formats that count its voxels")

@@ -50,7 +50,7 @@ def add_data(parser: argparse.ArgumentParser, required: bool, folds: bool = True
         required=required,
         action="append",
         metavar="DIR",
-        help="the database: a folder, searched for scans; may be given several times",
+        help="a folder, searched for scans; may be given several times",
     )
     if folds:
         parser.add_argument(
@@ -59,14 +59,14 @@ def add_data(parser: argparse.ArgumentParser, required: bool, folds: bool = True
             nargs="+",
             default=[],
             metavar="FILE",
-            help="fold files that name scans of the database",
+            help="only the scans that these text files name, one a line",
         )
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add --config."""
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="settings; what it leaves out is as in configs/default.yaml"
+        "--config", type=Path, metavar="YAML", help="settings; what the file leaves out is as in configs/default.yaml"
     )
 
 

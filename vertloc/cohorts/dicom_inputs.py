@@ -9,7 +9,17 @@ from pathlib import Path
 from vertloc.cohorts.case import Case
 from vertloc.cohorts.walking import files_below
 from vertloc.errors import CohortError, ImageError
-from vertloc.io.images import DicomSeries, is_dicom, is_image_path, open_image, series_below, series_name
+from vertloc.io.images import (
+    DicomSeries,
+    Stack,
+    ct_series,
+    is_dicom,
+    is_image_path,
+    open_silently,
+    series_below,
+    series_name,
+    unpack_zip,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +52,24 @@ def _cases_of(path: Path, series: str | None, keep_names: bool) -> list[Case]:
             return [Case(path.name, path.name, path.absolute())]  # it will fail, and say what the files are instead
     else:
         try:
-            scan = open_image(path, series) if path.is_file() and not is_image_path(path) else None
+            found = [(file, series_name(stack, keep_names), stack) for file, stack in _series_of_file(path, series)]
         except ImageError as error:  # as a case of its own it will fail, and the others go on
             logger.info("%s", error)
             return []
-        if not isinstance(scan, DicomSeries):
-            return []
-        found = [(path, series_name(scan.stack, keep_names), scan.stack)]
     return [Case(name, stack.headers[0].text("study_uid") or name, file.absolute()) for file, name, stack in found]
+
+
+def _series_of_file(path: Path, series: str | None) -> list[tuple[Path, Stack]]:
+    """Find the series that a file or a zip stands for, each with the path that stands for it alone."""
+    if not path.is_file() or is_image_path(path):
+        return []
+    if path.suffix.lower() == ".zip":
+        unpacked = unpack_zip(path)
+        every = ct_series(unpacked.folder)
+        if len(every) == 1 and series is None:
+            return [(path, every[0])]
+        return [(path / file.name, stack) for file, stack in series_below(unpacked.folder, series, path)]
+    scan = open_silently(path, series)
+    if not isinstance(scan, DicomSeries):
+        return []
+    return [(path if series is None else min(header.path for header in scan.stack.headers), scan.stack)]

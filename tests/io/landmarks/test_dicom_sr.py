@@ -102,3 +102,43 @@ def test_a_report_on_what_is_no_dicom_is_refused(tmp_path):
 def test_an_image_is_no_report(series):
     with pytest.raises(LandmarkError, match="expected a structured report, got CT"):
         read_landmarks(series / "0.dcm")
+
+
+def test_a_series_without_names_and_frame_of_reference_still_gets_a_report(series, tmp_path, caplog):
+    for path in series.glob("*.dcm"):
+        image = pydicom.dcmread(path)
+        for name in ("PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyTime", "FrameOfReferenceUID"):
+            delattr(image, name)
+        image.save_as(path)
+    write_landmarks(tmp_path / "scan.dcm", LANDMARKS, ImageReference("scan", None, series))
+    assert "name no frame of reference" in caplog.text
+    report = highdicom.sr.srread(tmp_path / "scan.dcm")
+    assert str(report.PatientName) == "Doe^Jane"
+    np.testing.assert_allclose(read_landmarks(tmp_path / "scan.dcm").centroids.points_mm, WORLD.points_mm, atol=0.01)
+
+
+def test_a_series_without_what_a_report_refers_to_is_refused_by_name(series, tmp_path):
+    for path in series.glob("*.dcm"):
+        image = pydicom.dcmread(path)
+        del image.StudyInstanceUID
+        image.save_as(path)
+    with pytest.raises(LandmarkError, match=r"series: no DICOM report can be made on this series: .*StudyInstanceUID"):
+        write_landmarks(tmp_path / "scan.dcm", LANDMARKS, ImageReference("scan", None, series))
+
+
+def test_a_report_of_no_vertebra_reads_back_empty(series, tmp_path):
+    empty = Landmarks(Centroids((), np.empty((0, 3)), "world"))
+    write_landmarks(tmp_path / "scan.dcm", empty, ImageReference("scan", None, series))
+    assert read_landmarks(tmp_path / "scan.dcm").centroids.labels == ()
+
+
+def test_a_report_says_nothing_of_the_scan_that_was_said_when_it_was_read(series, tmp_path, caplog):
+    (series / "1.dcm").unlink()
+    image = pydicom.dcmread(series / "2.dcm")
+    for i in (5, 6):
+        image.SOPInstanceUID = f"1.2.{i}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.ImagePositionPatient = [0, 0, -3.0 * i]
+        image.save_as(series / f"{i}.dcm")
+    write_landmarks(tmp_path / "scan.dcm", LANDMARKS, ImageReference("scan", None, series))
+    assert caplog.text == ""

@@ -5,9 +5,22 @@ turns folders into a `DicomSeries`: both know their grid and read their voxels. 
 `in_memory` takes what other libraries hold.
 """
 
-from vertloc.io.images.dicom import DicomSeries, series_below, series_name
+from vertloc.io.images.dicom import DicomSeries
 from vertloc.io.images.dicom_header import is_dicom
-from vertloc.io.images.door import as_scan, as_volume, image_files, open_image, read_grid, read_image, write_image
+from vertloc.io.images.dicom_listing import ct_series, series_below, series_name
+from vertloc.io.images.dicom_stack import Stack
+from vertloc.io.images.dicom_zip import unpack_zip
+from vertloc.io.images.door import (
+    as_scan,
+    as_volume,
+    image_files,
+    open_image,
+    open_silently,
+    read_grid,
+    read_image,
+    read_voxels,
+    write_image,
+)
 from vertloc.io.images.image_file import ImageFile
 from vertloc.io.images.in_memory import ImageInMemory, NibabelImage, volume_from_nibabel, volume_from_sitk
 from vertloc.io.images.registry import IMAGE_SUFFIXES, StoredImage, is_image_path, scan_name
@@ -18,18 +31,23 @@ __all__ = [
     "ImageFile",
     "ImageInMemory",
     "NibabelImage",
+    "Stack",
     "StoredImage",
     "as_scan",
     "as_volume",
+    "ct_series",
     "image_files",
     "is_dicom",
     "is_image_path",
     "open_image",
+    "open_silently",
     "read_grid",
     "read_image",
+    "read_voxels",
     "scan_name",
     "series_below",
     "series_name",
+    "unpack_zip",
     "volume_from_nibabel",
     "volume_from_sitk",
     "write_image",

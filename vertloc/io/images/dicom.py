@@ -6,10 +6,6 @@ asked for by its number or UID. Plain pixels are read straight from the files; p
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +16,21 @@ from numpy.typing import NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-from vertloc.io.images.dicom_header import DicomHeader, is_dicom, read_dicom_header
-from vertloc.io.images.dicom_stack import FEWEST_SLICES, Stack, largest_stack, why_no_slice
-from vertloc.io.images.dicom_zip import Unpacked, unpack_zip
+from vertloc.io.images.dicom_header import DicomHeader, read_dicom_header
+from vertloc.io.images.dicom_listing import (
+    dicom_headers,
+    is_series,
+    largest_series,
+    nothing_to_take,
+    series_name,
+    stacks_among,
+)
+from vertloc.io.images.dicom_stack import Stack
+from vertloc.io.images.dicom_zip import Unpacked, unpack_zip, zip_around
 from vertloc.io.images.image_file import check_finite, one_ahead, system_errors_as_image_errors
 from vertloc.io.images.packed_pixels import unpacked_pixels
 
-logger = logging.getLogger(__name__)
-
 _SLAB_BYTES = 1 << 24
-_MOST_FILES = 50_000
 _OUTSIDE_HU = -2000
 
 
@@ -56,7 +57,9 @@ class DicomSeries:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the series; of a zip, the zip."""
-        return (self.path,) if self.holder else tuple(header.path for header in self.stack.headers)
+        if self.holder:
+            return (zip_around(self.path) or self.path,)
+        return tuple(header.path for header in self.stack.headers)
 
     @property
     def slab_bytes(self) -> int:
@@ -76,13 +79,14 @@ class DicomSeries:
         check_finite(out, str(self.path))
         return out
 
-    def check_data(self) -> None:
-        """Raise ImageError if a file is too short for its pixels."""
+    def check_data(self) -> tuple[str, ...]:
+        """Raise ImageError if a file is too short for its pixels; nothing else is odd about them."""
         for header in self.stack.headers:
             if header.is_plain and header.pixel_offset + header.pixel_bytes > header.path.stat().st_size:
                 raise ImageError(
                     f"{header.path}: truncated: its {header.pixel_bytes} bytes of pixels are not all there"
                 )
+        return ()
 
     def check_length(self) -> None:
         """Do as `check_data`: packed pixels are checked when they are unpacked."""
@@ -142,122 +146,35 @@ class DicomSeries:
 def open_dicom(path: Path, series: str | None = None) -> DicomSeries:
     """Read the headers of a folder of DICOM files and below it, of the series of one file, or of a zip.
 
+    path : in a zip of several series, `scans.zip/000012` means that of its file of this number, counted from 0
     series : number or UID of the series to take; None: the largest of CT
     Raises ImageError for no DICOM image, no CT among them, or a series that is not there, listing what is.
     """
-    holder = None
-    folder = path
-    if path.is_file() and path.suffix.lower() == ".zip":
-        holder = unpack_zip(path)
-        folder = holder.folder
-    headers, unread = _headers(folder)
+    around = zip_around(path)
+    holder = unpack_zip(around or path) if around or (path.is_file() and path.suffix.lower() == ".zip") else None
+    headers, unread = dicom_headers(holder.folder if holder else path)
     if not headers:
         raise ImageError(f"{path}: no DICOM image found{unread}")
-    if path.is_file() and holder is None and series is None:
-        series = read_dicom_header(path).text("series_uid")
-    stacks, left_out = _stacks(headers, str(path))
-    chosen = [s for s in stacks if series is None or series in (_uid(s), s.headers[0].text("series_number"))]
+    if series is None and (around or (path.is_file() and holder is None)):
+        series = _header_of(path, holder).text("series_uid")
+    stacks, left_out = stacks_among(headers, str(path))
+    chosen = [stack for stack in stacks if series is None or is_series(stack, series)]
     if not chosen:
-        raise ImageError(_nothing_to_take(path, series, stacks, left_out))
-    best = max(chosen, key=lambda stack: len(stack.headers))
-    warnings = list(best.warnings)
-    if len(stacks) > 1 and series is None:
-        others = "; ".join(describe(stack) for stack in stacks if stack is not best)
-        logger.info("%s: %s is taken; there are also %s; choose with --series", path, describe(best), others)
+        raise ImageError(nothing_to_take(path, series, stacks, left_out))
+    best, others = largest_series(chosen)
+    warnings = [*best.warnings, *([others] if others else [])]
     if unread:
         warnings.append(f"not read{unread}")
     return DicomSeries(path, series_name(best), best, _value_type(best), tuple(warnings), holder)
 
 
-def series_below(folder: Path, series: str | None = None) -> list[tuple[Path, Stack]]:
-    """Find the DICOM series to predict in a folder and below it: in every folder, the largest of each study.
-
-    series : number or UID of the series to take instead
-    returns : a file of each series, which stands for it, and its slices; sorted by file
-    """
-    by_folder: dict[Path, list[DicomHeader]] = defaultdict(list)
-    for header in _headers(folder)[0]:
-        by_folder[header.path.parent].append(header)
-    largest: dict[tuple[str, ...], Stack] = {}
-    for place, headers in by_folder.items():
-        for stack in _stacks(headers, str(place))[0]:
-            uid, study = _uid(stack), stack.headers[0].text("study_uid")
-            if series is not None and series not in (uid, stack.headers[0].text("series_number")):
-                continue
-            key = (str(place), study if series is None else uid)
-            if key not in largest or len(stack.headers) > len(largest[key].headers):
-                largest[key] = stack
-    return sorted(((min(h.path for h in s.headers), s) for s in largest.values()), key=lambda found: found[0])
-
-
-def series_name(stack: Stack, keep_names: bool = False) -> str:
-    """Name a scan after its series, without anything that names the patient unless asked to keep it."""
-    header = stack.headers[0]
-    checksum = hashlib.sha256(_uid(stack).encode()).hexdigest()[:8]
-    name = f"series{_plain(header.text('series_number')) or '0'}-{checksum}"
-    patient = _plain(header.text("patient_name")) if keep_names else ""
-    return f"{patient}-{name}" if patient else name
-
-
-def describe(stack: Stack) -> str:
-    """Describe a series in a few words."""
-    header = stack.headers[0]
-    z, y, x = stack.grid.shape
-    number, description = header.text("series_number") or "without number", header.text("description")
-    return f"series {number} ({description[:40]!r}, {len(stack.headers)} slices, {x} x {y} x {z})"
-
-
-def _headers(folder: Path) -> tuple[list[DicomHeader], str]:
-    """Read all DICOM files of a folder and below it, or beside one file; also say which could not be read."""
-    below = folder.parent.iterdir() if folder.is_file() else folder.rglob("*")
-    headers, unread = [], Counter[str]()
-    for n, path in enumerate(sorted(below)):
-        if n > _MOST_FILES:
-            raise ImageError(f"{folder}: more than {_MOST_FILES} files; give the folder of one series")
-        if path.name.startswith(".") or not is_dicom(path):
-            continue
-        try:
-            headers.append(read_dicom_header(path))
-        except ImageError as error:
-            unread[str(error).partition(": ")[2]] += 1
-    return headers, "".join(f"; {n} files: {why}" for why, n in unread.items())
-
-
-def _stacks(headers: Sequence[DicomHeader], where: str) -> tuple[list[Stack], Counter[str]]:
-    """Make a stack of every series that has one; also count why other files have no part in any."""
-    by_series: dict[str, list[DicomHeader]] = defaultdict(list)
-    left_out: Counter[str] = Counter()
-    for header in headers:
-        why = why_no_slice(header)
-        if why:
-            left_out[why] += 1
-        else:
-            by_series[header.text("series_uid")].append(header)
-    stacks = []
-    for slices in by_series.values():
-        if len(slices) < FEWEST_SLICES:
-            left_out[f"slice in a series of {len(slices)}"] += len(slices)
-            continue
-        try:
-            stacks.append(largest_stack(slices, where))
-        except ImageError as error:
-            left_out[str(error).removeprefix(f"{where}: ")] += len(slices)
-    return stacks, left_out
-
-
-def _nothing_to_take(path: Path, series: str | None, stacks: Sequence[Stack], left_out: Counter[str]) -> str:
-    parts = [describe(stack) for stack in stacks] + [f"{n} x {why}" for why, n in left_out.items()]
-    asked = f"series {series} is not a CT scan here" if series else "no CT scan among the DICOM files"
-    way_out = "; multi-frame files can be converted with dcm2niix" if left_out["multi-frame file"] else ""
-    return f"{path}: {asked}; there are: {', '.join(parts)}{way_out}"
-
-
-def _uid(stack: Stack) -> str:
-    return stack.headers[0].text("series_uid")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:40]
+def _header_of(path: Path, holder: Unpacked | None) -> DicomHeader:
+    """Read the header of one file, or of one in a zip by its number."""
+    if holder is None:
+        return read_dicom_header(path)
+    if not (holder.folder / path.name).is_file():
+        raise ImageError(f"{path}: no DICOM file of this number in the zip")
+    return read_dicom_header(holder.folder / path.name)
 
 
 def _rescale(header: DicomHeader) -> tuple[float, float]:

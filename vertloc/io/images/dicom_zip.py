@@ -32,6 +32,11 @@ class Unpacked:
         self.remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
 
+def zip_around(path: Path) -> Path | None:
+    """Return the zip that a path like `scans.zip/000012` leads into, to a file by its number; None if it does not."""
+    return path.parent if path.parent.suffix.lower() == ".zip" and path.parent.is_file() else None
+
+
 def unpack_zip(path: Path) -> Unpacked:
     """Unpack the DICOM files of a zip into a temporary folder, which is removed with the object that is returned.
 

@@ -28,10 +28,19 @@ def open_image(path: str | Path, series: str | None = None) -> StoredImage:
     Logs a warning for each oddity that is not refused. Raises ImageError for a file that is missing or damaged, or no
     3-D volume of one real number a voxel on a grid with positive spacing and orthonormal directions.
     """
-    image = _opened(Path(path), series)
+    image = open_silently(Path(path), series)
     for warning in image.warnings:
         logger.warning("%s: %s", image.path, warning)
     return image
+
+
+def open_silently(path: Path, series: str | None = None) -> StoredImage:
+    """Do as `open_image`, without a word about oddities: they were said before, or will be."""
+    with system_errors_as_image_errors(path):
+        kind = checked_format(path)
+        image = open_dicom(path, series) if kind is DICOM else kind.open(path)
+        warnings = (*image.warnings, *image.check_data())
+    return replace(image, name=image.name or scan_name(path), warnings=warnings)
 
 
 def read_image(path: str | Path, series: str | None = None) -> Volume:
@@ -40,7 +49,11 @@ def read_image(path: str | Path, series: str | None = None) -> Volume:
     path, series : as for `open_image`
     Raises ImageError as `open_image` does, and for voxels that are truncated, damaged or not finite.
     """
-    image = open_image(path, series)
+    return read_voxels(open_image(path, series))
+
+
+def read_voxels(image: StoredImage) -> Volume:
+    """Read what has been opened. Raises ImageError for voxels that are truncated, damaged or not finite."""
     with system_errors_as_image_errors(image.path):
         return Volume(image.read(), image.grid, image.name, image.warnings)
 
@@ -74,7 +87,7 @@ def read_grid(path: str | Path) -> Grid:
 
     Raises ImageError for whatever `read_image` would refuse without looking at the voxels, truncated files included.
     """
-    image = _opened(Path(path))
+    image = open_silently(Path(path))
     with system_errors_as_image_errors(image.path):
         image.check_length()
     return image.grid
@@ -82,7 +95,7 @@ def read_grid(path: str | Path) -> Grid:
 
 def image_files(path: str | Path) -> tuple[Path, ...]:
     """Return the files of an image: itself, and the file with its voxels if that is another one. Raises ImageError."""
-    return _opened(Path(path)).files
+    return open_silently(Path(path)).files
 
 
 def write_image(volume: Volume, path: str | Path) -> None:
@@ -96,11 +109,3 @@ def write_image(volume: Volume, path: str | Path) -> None:
     if kind is None or kind.write is None:
         raise ImageError(f"{path}: expected a name ending in {expected_suffixes(writing=True)}")
     kind.write(volume, path)
-
-
-def _opened(path: Path, series: str | None = None) -> StoredImage:
-    with system_errors_as_image_errors(path):
-        kind = checked_format(path)
-        image = open_dicom(path, series) if kind is DICOM else kind.open(path)
-        image.check_data()
-    return image if image.name else replace(image, name=scan_name(path))

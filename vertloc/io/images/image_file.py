@@ -8,7 +8,6 @@ because the voxels are not copied.
 from __future__ import annotations
 
 import gzip
-import logging
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,8 +23,6 @@ from numpy.typing import NDArray
 
 from vertloc.errors import ImageError
 from vertloc.geometry import Grid
-
-logger = logging.getLogger(__name__)
 
 LARGEST_OFFSET = 1 << 26
 """Voxels that begin further behind the start of a file are refused; headers and their extensions are much shorter."""
@@ -73,8 +70,8 @@ class ImageFile:
         z, y, x = self.grid.shape
         return z * y * x * self.stored_type.itemsize
 
-    def check_data(self) -> None:
-        """Raise ImageError if the data file is missing, unreadable, or too short for the voxels."""
+    def check_data(self) -> tuple[str, ...]:
+        """Raise ImageError if the data file is missing, unreadable, or too short for the voxels; return what is odd."""
         data = self.data_path
         if not data.is_file():
             raise ImageError(f"{self.path}: its data file {data.name} is missing")
@@ -86,12 +83,13 @@ class ImageFile:
         if self.packing != "none":
             if n_stored * _LARGEST_COMPRESSION < self.n_bytes:
                 raise ImageError(f"{self.path}: truncated: {self._wanted}, but {data.name} has {n_stored} compressed")
-            return
+            return ()
         n_stored -= self.data_offset
         if n_stored < self.n_bytes:
             raise ImageError(f"{self.path}: truncated: {self._wanted}, but {data.name} has {max(n_stored, 0)}")
         if n_stored > self.n_bytes and data != self.path:
-            logger.warning("%s: %s, but %s has %d; the rest is ignored", self.path, self._wanted, data.name, n_stored)
+            return (f"{self._wanted}, but {data.name} has {n_stored}; the rest is ignored",)
+        return ()
 
     def check_length(self) -> None:
         """Raise ImageError for a truncated gzip file, without unpacking it if its last four bytes are the right length.

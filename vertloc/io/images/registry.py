@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from vertloc.errors import ImageError
 from vertloc.io.images.dicom import DicomSeries, open_dicom
 from vertloc.io.images.dicom_header import is_dicom
+from vertloc.io.images.dicom_zip import zip_around
 from vertloc.io.images.image_file import ImageFile
 from vertloc.io.images.metaimage import open_metaimage, write_metaimage
 from vertloc.io.images.nifti import open_nifti, open_nifti_pair
@@ -88,6 +89,8 @@ def checked_format(path: Path) -> ImageFormat:
 
     Raises ImageError for what is not there, or an unknown suffix.
     """
+    if zip_around(path) is not None:
+        return DICOM
     if not path.exists():
         raise ImageError(f"{path}: no such file")
     kind = DICOM if path.is_dir() or is_dicom(path) else format_of(path)

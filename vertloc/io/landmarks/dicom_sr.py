@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import vertloc
 from vertloc.centroids import Centroids
 from vertloc.errors import ImageError, LandmarkError
 from vertloc.geometry import Grid
-from vertloc.io.images import DicomSeries, open_image
+from vertloc.io.images import DicomSeries, open_silently
 from vertloc.io.landmarks.json_files import coordinate, probability
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, in_world, vertebra_name
 from vertloc.io.small_files import read_small_file
 from vertloc.vertebrae import VERTEBRAE
+
+logger = logging.getLogger(__name__)
 
 SNOMED: dict[str, str] = dict(
     zip(
@@ -40,6 +43,10 @@ SNOMED: dict[str, str] = dict(
 """SNOMED CT codes of the vertebrae; S2, T13 and L6 have a code of our own."""
 
 _SR_CLASSES = (b"1.2.840.10008.5.1.4.1.1.88.",)
+_TAKEN_OVER = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
+)
 _LARGEST_FILE = 64 << 20
 _OWN_SCHEME = "99VERTLOC"
 _REGION_NAMES = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
@@ -51,17 +58,28 @@ def is_dicom_sr(beginning: bytes) -> bool:
 
 
 def format_dicom_sr(landmarks: Landmarks, image: ImageReference) -> bytes:
-    """Return the bytes of a report on the DICOM series of the image. Raises LandmarkError for other images."""
-    highdicom, codes = _highdicom()
+    """Return the bytes of a report on the DICOM series of the image.
+
+    What identifies the patient is taken over from the series, as every viewer expects it.
+    Raises LandmarkError for other images, and for a series whose headers lack what a report has to refer to.
+    """
+    _highdicom()
     world = in_world(landmarks, image)
     series = _series(image)
+    try:
+        return _report(series, landmarks, world)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise LandmarkError(f"{image.path}: no DICOM report can be made on this series: {error}") from None
+
+
+def _report(series: list[Any], landmarks: Landmarks, world: Centroids) -> bytes:
+    highdicom, codes = _highdicom()
+    frame = series[0].FrameOfReferenceUID
+    groups = [_measurement(highdicom, codes, label, place, landmarks, frame) for label, place in world]
     report = highdicom.sr.MeasurementReport(
         observation_context=_observer(highdicom, codes),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=[
-            _measurement(highdicom, codes, label, place, landmarks, series[0].FrameOfReferenceUID)
-            for label, place in world
-        ],
+        imaging_measurements=groups or [_nothing_found(highdicom.sr)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     digest = hashlib.sha256(repr([series[0].SeriesInstanceUID, *map(str, world)]).encode()).hexdigest()
@@ -132,6 +150,16 @@ def _measurement(
     )
 
 
+def _nothing_found(sr: Any) -> Any:
+    """Say in a report that there is nothing to report: a report must say something."""
+    name = sr.CodedConcept("vertebrae", _OWN_SCHEME, "Vertebrae")
+    value = sr.CodedConcept("none", _OWN_SCHEME, "No vertebra found")
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=_uid("none", "point"), identifier="no vertebra found"),
+        qualitative_evaluations=[sr.QualitativeEvaluation(name, value)],
+    )
+
+
 def _site(sr: Any, label: str) -> Any:
     if SNOMED.get(label):
         region, number = _REGION_NAMES[label[0]], label[1:]
@@ -154,13 +182,33 @@ def _series(image: ImageReference) -> list[Any]:
     if image.path is None:
         raise LandmarkError("a DICOM report refers to the DICOM files of its scan, and no scan is given")
     try:
-        scan = open_image(image.path)
+        scan = open_silently(image.path)
     except ImageError as error:
         raise LandmarkError(f"a DICOM report needs a scan that is DICOM: {error}") from None
     if not isinstance(scan, DicomSeries):
         raise LandmarkError(f"a DICOM report needs a scan that is DICOM; {image.path} is none")
     files = dict.fromkeys(header.path for header in scan.stack.headers)
-    return [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    for header in headers:
+        _fill_in(header)
+    if len({header.FrameOfReferenceUID for header in headers}) > 1:
+        logger.warning("%s: its slices name several frames of reference; the report takes that of the first", scan.path)
+    elif headers[0].FrameOfReferenceUID == _own_frame(headers[0]):
+        logger.warning("%s: its slices name no frame of reference; the report names one of its own", scan.path)
+    return headers
+
+
+def _fill_in(header: Any) -> None:
+    """Give a slice what a report takes over from it and what tools that remove names leave out."""
+    for name in _TAKEN_OVER:
+        if name not in header:
+            setattr(header, name, "")
+    if not header.get("FrameOfReferenceUID"):
+        header.FrameOfReferenceUID = _own_frame(header)
+
+
+def _own_frame(header: Any) -> str:
+    return _uid(str(header.SeriesInstanceUID), "frame of reference")
 
 
 def _groups(dataset: Any) -> list[Any]:

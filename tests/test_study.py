@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import pytest
 from toy import make_toy_scan, toy_config, write_toy_cohort
@@ -54,13 +55,23 @@ def steps():
 
 
 @pytest.fixture(scope="module")
-def study(folds, folder, steps):
+def study(folds, steps):
     def step():
         steps.append(1)
 
-    return run_study(
-        folds, tiny_config(), folder / "out", StudyOptions(seed=3, n_jobs=2, command=("vertloc", "study")), step
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folds[0].root.parent)
+        relative = load_folds(Path("data"), [Path(f"{fold.name}.txt") for fold in folds])
+        options = StudyOptions(seed=3, n_jobs=2, command=("vertloc", "study"))
+        return run_study(relative, tiny_config(), Path("out"), options, step)
+
+
+@pytest.mark.usefixtures("study")
+def test_the_results_of_relative_folders_are_read_from_elsewhere_with_images_and_truth(folder):
+    run = read_run(folder / "out")
+    assert run.scores is not None
+    assert len(run.scores.scans) == 4
+    assert all(scan.image.is_absolute() and scan.image.exists() for scan in run.scans)
 
 
 @pytest.mark.usefixtures("study")

@@ -214,6 +214,6 @@ def _provenance(folds: Sequence[Cohort], options: StudyOptions) -> dict[str, Any
     """Say what the scores were measured on, beside the configuration."""
     return {
         "seed": options.seed,
-        "data": [str(root) for root in options.data] or [str(folds[0].root)],
-        "folds": [{"name": fold.name, "root": str(fold.root), "n_scans": len(fold.cases)} for fold in folds],
+        "data": [str(root.absolute()) for root in options.data or [folds[0].root]],
+        "folds": [{"name": f.name, "root": str(f.root.absolute()), "n_scans": len(f.cases)} for f in folds],
     }

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,21 @@ def test_previews_are_pictures_beside_the_results(data, toy_model, tmp_path):
     assert names_in(tmp_path / "out") == ["a.lml", "a.png", "air.lml", "air.png"]
     for name in ("a", "air"):
         assert (tmp_path / f"out/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_odd_about_a_header_is_said_once_with_a_picture_too(data, toy_model, tmp_path, caplog):
+    with (data / "a.raw").open("ab") as file:
+        file.write(b"more")
+    (result,) = predict_cases(cases(data, "a.mhd"), toy_model, tmp_path / "out", options=PREVIEW)
+    assert len(result.record.warnings) == 1
+    assert [record.getMessage() for record in caplog.records] == list(result.record.warnings)
+
+
+def test_a_relative_path_of_an_image_is_told_as_a_full_one(data, toy_model, monkeypatch):
+    monkeypatch.chdir(data.parent)
+    relative = [Case("a", "a", Path("data/a.mhd")), Case("none", "none", Path("data/none.mhd"))]
+    results = predict_cases(relative, toy_model, Path("out"))
+    assert [result.record.image for result in results] == [str(data / name) for name in ("a.mhd", "none.mhd")]
 
 
 def test_previews_without_matplotlib_are_refused_before_any_work(data, toy_model, tmp_path, monkeypatch):

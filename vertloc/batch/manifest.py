@@ -43,9 +43,6 @@ class Run:
     is_part: bool = False
 
 
-_SMALLEST_ALTERNATIVE = 0.01
-
-
 def write_manifest(path: Path, run: Run, results: Sequence[CaseResult], out: Path) -> None:
     """Write `run.json` of a folder of results.
 
@@ -62,7 +59,7 @@ def write_manifest(path: Path, run: Run, results: Sequence[CaseResult], out: Pat
     counts = Counter("skipped" if record.scan in skipped else record.state for record in cases)
     manifest = {
         "command": list(run.command),
-        "model": {"path": str(run.model_path), "sha256": run.model_sha256, **asdict(run.model.provenance)},
+        "model": {"path": str(run.model_path.absolute()), "sha256": run.model_sha256, **asdict(run.model.provenance)},
         "settings": asdict(run.model.settings),
         "frame": run.frame,
         "versions": versions(),

@@ -28,7 +28,7 @@ from vertloc.cohorts.case import Case
 from vertloc.errors import OutputError, VertlocError
 from vertloc.geometry import Grid
 from vertloc.io.atomic import remove_stale_temporaries
-from vertloc.io.images import open_image, read_image
+from vertloc.io.images import open_image, open_silently, read_voxels
 from vertloc.io.landmarks.landmarks import ImageReference
 from vertloc.io.landmarks.lml import format_lml
 from vertloc.io.outputs import make_folder
@@ -65,6 +65,8 @@ def predict_cases(
     annotation that a result would replace.
     """
     options = options or PredictOptions()
+    # Records and manifests are read from other working directories.
+    cases = [replace(case, image_path=case.image_path.absolute()) for case in cases]
     make_folder(out)
     for folder in {place.parent for case in cases for place in (out / case.scan, out / FOLDER / case.scan)}:
         remove_stale_temporaries(folder)
@@ -119,8 +121,7 @@ def _all_predicted(cases: Sequence[Case], job: Job, n_jobs: int) -> Iterator[Cas
 def _predicted_on_cluster(cases: Sequence[Case], job: Job) -> Iterator[CaseResult]:
     files = [path for path in (job.model_path, *(case.image_path for case in cases[:1])) if path is not None]
     with connected(job.options.cluster, job.out, files) as client:
-        tasks = [(replace(case, image_path=case.image_path.resolve()), job) for case in cases]
-        yield from each_on_cluster(client, _predict_on_worker, tasks, _lost)
+        yield from each_on_cluster(client, _predict_on_worker, [(case, job) for case in cases], _lost)
 
 
 def _predict_on_worker(task: tuple[Case, Job]) -> CaseResult:
@@ -159,7 +160,8 @@ def _predict_case(case: Case, job: Job, n_jobs: int, ahead: Callable[[], _Ahead]
         try:
             known = ahead()
             blank = replace(blank, origin=known.origin)
-            warnings[:0] = known.warnings
+            # A single scan is read by this thread, whose warnings are heard already.
+            warnings[:] = dict.fromkeys([*known.warnings, *warnings])
             if known.scan is None or known.prepared is None:
                 return _skipped(case, known.finished, job)
             levels = job.known_levels(case, known.scan.grid)
@@ -209,7 +211,7 @@ def _files(case: Case, grid: Grid, found: Localization, record: Record, job: Job
 def _draw(record: Record, case: Case, out: Path) -> None:
     from vertloc.report.overlay import draw_overlay
 
-    volume = read_image(case.image_path)
+    volume = read_voxels(open_silently(case.image_path))  # what is odd was said when it was predicted
     draw_overlay(volume, record.centroids(), None, out / f"{record.scan}.png", record.scan, record.confidence)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,22 @@ def test_a_known_level_moves_the_whole_chain(toy_model, toy_scans, shift):
     agree = [RANK[new] - RANK[old] == shift for old, new in pairs if new in RANK]
     assert len(agree) >= len(plain) - 1
     assert np.mean(agree) > 0.8
+
+
+def test_a_known_level_says_nothing_about_how_unlike_the_scan_is(toy_model, toy_scans):
+    scan = toy_scans[5].volume
+    plain = localize(scan, toy_model).world
+    middle = plain.labels[len(plain) // 2]
+    known = Centroids.from_points({middle: plain[middle]}, "world")
+    settings = toy_model.settings
+    strict = replace(settings.certainty, usual_distance=1e-3, distance_width=1e-3)
+    usual = localize(scan, toy_model, known=known)
+    unlike = localize(scan, replace(toy_model, settings=replace(settings, certainty=strict)), known=known)
+    assert unlike.labels == usual.labels
+    np.testing.assert_array_equal(unlike.world.points_mm, usual.world.points_mm)
+    assert usual.certainty.shift_probability == unlike.certainty.shift_probability == {0: 1.0}
+    assert usual.certainty.distance > 0
+    assert unlike.certainty.reasons == ("unlike the scans that the model was trained on",)
+    sure = dict(zip(unlike.labels, unlike.confidence, strict=True))
+    assert sure.pop(middle) > 0.9
+    assert max(sure.values()) < 0.01

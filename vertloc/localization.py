@@ -110,8 +110,7 @@ def localize_prepared(
     return Localization(
         local=world.to_local(stored),
         world=world,
-        # No vertebra is surer than the level of them all.
-        confidence=np.minimum(labelling.confidence, certainty.level),
+        confidence=_confidence(labelling, certainty, certain.labels),
         log_odds=candidates.log_odds[labelling.candidate],
         candidates=replace(candidates, points_mm=small.to_world(candidates.points_mm)),
         proposals=replace(proposals, points_mm=small.to_world(proposals.points_mm)),
@@ -141,20 +140,22 @@ def label_again(
 ) -> tuple[Candidates, Labelling, Certainty]:
     """Name the proposed places again, in the frame of the spine that the first chain found, and choose anew.
 
-    known : vertebrae that are certain, in the frame of the volume; with one of them, so is the level
+    known : vertebrae that are certain, in the frame of the volume; with one of them, so is the level. Whether the scan
+        is like those learnt from is another question
     Also tells how sure the names are; without a discriminant nothing is known of that.
     """
     if model.discriminant is None or len(first.centroids) == 0:
         return proposals, first, Certainty(likeness=float(len(first.centroids) > 0), is_sure=len(first.centroids) > 0)
     candidates, chain = _named(volume, proposals, first, model, n_jobs, known)
     if known is not None and known.labels:
-        return candidates, chain, Certainty({0: 1.0}, is_sure=len(chain.centroids) > 0)
-    certainty = _certainty(volume, chain, model, n_jobs)
+        return candidates, chain, _certainty(volume, chain, model, n_jobs, largest_shift=0)
+    largest_shift = model.settings.certainty.largest_shift
+    certainty = _certainty(volume, chain, model, n_jobs, largest_shift)
     if certainty.likeliest_shift != 0 and not chain.flags:
         # The frames speak for the names that they are made of: let the likelier names have theirs.
         shifted = chain.renamed(certainty.likeliest_shift)
         candidates, chain = _named(volume, proposals, shifted, model, n_jobs, known)
-        certainty = _certainty(volume, chain, model, n_jobs)
+        certainty = _certainty(volume, chain, model, n_jobs, largest_shift)
     return candidates, chain, certainty
 
 
@@ -184,8 +185,14 @@ def _named(
     return candidates, chain
 
 
-def _certainty(volume: IsotropicVolume, chain: Labelling, model: Model, n_jobs: int) -> Certainty:
+def _certainty(volume: IsotropicVolume, chain: Labelling, model: Model, n_jobs: int, largest_shift: int) -> Certainty:
+    """Tell how sure a chain is, where shifts of up to so many levels compete with it."""
     assert model.discriminant is not None
-    settings = model.settings.certainty
-    scores = score_shifts(volume, chain, model.discriminant, model.shape, settings.largest_shift, n_jobs)
-    return assess(chain, scores, model.discriminant, model.shape, settings)
+    scores = score_shifts(volume, chain, model.discriminant, model.shape, largest_shift, n_jobs)
+    return assess(chain, scores, model.discriminant, model.shape, model.settings.certainty)
+
+
+def _confidence(labelling: Labelling, certainty: Certainty, known: tuple[str, ...]) -> NDArray[np.float64]:
+    """No vertebra is surer than the level of them all, but for those that a person named."""
+    is_known = np.array([label in known for label in labelling.centroids.labels], dtype=bool)
+    return np.where(is_known, labelling.confidence, np.minimum(labelling.confidence, certainty.level))

@@ -170,3 +170,9 @@ def test_coarse_voxels_lower_the_certainty_and_say_so(thickest, share):
 def test_where_no_level_was_judged_coarse_voxels_change_nothing():
     nothing = Certainty(likeness=0.0, is_sure=False)
     assert in_view_of_voxels(nothing, (1.0, 1.0, 30.0), SETTINGS) == nothing
+
+
+def test_a_scan_that_is_a_little_unlike_is_not_said_to_be_uncertain_of_its_level():
+    said = Certainty({0: 1.0}, likeness=0.7, is_sure=False).reasons
+    assert said == ("not quite like the scans that the model was trained on",)
+    assert Certainty({0: 0.85}, likeness=0.95, is_sure=False).reasons == ("the level is uncertain",)

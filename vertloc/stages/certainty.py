@@ -95,6 +95,8 @@ class Certainty:
         for probability, shift in others:
             levels = "one level" if abs(shift) == 1 else f"{abs(shift)} levels"
             said.append(f"all {levels} {'lower' if shift > 0 else 'higher'}: {probability:.0%}")
+        if not said and self.likeness < self.shift_probability.get(0, 1.0):
+            said.append("not quite like the scans that the model was trained on")
         return tuple(said) or ("the level is uncertain",)
 
 

@@ -15,7 +15,7 @@ from vertloc.centroids import Centroids
 from vertloc.errors import LandmarkError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.landmarks.landmarks import ImageReference, Landmarks, vertebra_name
-from vertloc.io.landmarks.registry import read_landmarks, write_landmarks
+from vertloc.io.landmarks.registry import FORMATS, is_landmark_file, landmark_scan_name, read_landmarks, write_landmarks
 from vertloc.vertebrae import VARIANTS, VERTEBRAE, anatomical_order
 
 _POINT = re.compile(r"\s*([A-Za-z]{0,2}[0-9]{1,2})\s*=\s*([A-Za-z]{1,2}[0-9]{1,2})\s*")
@@ -102,6 +102,14 @@ def relabel_file(
         write_bytes_atomically(original, path.read_bytes())
     write_landmarks(out or path, changed, image)
     return changed
+
+
+def other_results(path: Path) -> list[Path]:
+    """List the files beside a result that hold the same scan's points in other formats, and keep their names."""
+    scan = landmark_scan_name(path)
+    names = dict.fromkeys(f"{scan}{suffix}" for known in FORMATS if known.formatter for suffix in known.suffixes)
+    others = [path.with_name(name) for name in names if name != path.name]
+    return [other for other in others if other.is_file() and is_landmark_file(other)]
 
 
 def _ladder(names: Iterable[str]) -> list[str]:

@@ -77,6 +77,25 @@ def test_relabel_shifts_the_chain_and_keeps_the_original(folder, capsys):
     assert "1.lml: 7=T4: there are 3 points" in capsys.readouterr().err
 
 
+def test_relabel_says_which_files_of_the_scan_keep_their_names(folder, capsys):
+    assert main(["convert", "1.lml", "1.mrk.json", "--image", "1.nii.gz"]) == 0
+    (folder / "1.json").write_text('{"Modality": "CT"}')  # as dcm2niix leaves it: no landmarks
+    capsys.readouterr()
+    assert main(["relabel", "1.lml", "--point", "3=T4"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:] == ["not relabelled: 1.mrk.json; make them anew with vertloc convert"]
+    assert main(["relabel", "1.lml", "--point", "3=T4", "--out", "2.lml"]) == 0
+    assert "not relabelled" not in capsys.readouterr().out
+
+
+def test_points_that_count_voxels_are_refused_with_the_way_out(folder, capsys):
+    assert main(["convert", "1.lml", "1_ctd.json", "--image", "1.nii.gz"]) == 0
+    assert main(["relabel", "1_ctd.json", "--point", "3=T4"]) == 2
+    assert "--image SCAN" in capsys.readouterr().err
+    assert main(["relabel", "1_ctd.json", "--point", "3=T4", "--image", "1.nii.gz"]) == 0
+    assert (folder / "1_ctd.json.original").exists()
+
+
 def test_folds_split_by_patient(folder, capsys):
     for patient in range(1, 6):
         for scan in (f"{patient}a", f"{patient}b"):

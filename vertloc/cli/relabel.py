@@ -7,7 +7,7 @@ from argparse import Namespace
 from vertloc.cli.printing import show
 from vertloc.converting import image_reference
 from vertloc.ratings import apply_ratings, read_ratings
-from vertloc.relabelling import relabel_file
+from vertloc.relabelling import other_results, relabel_file
 
 
 def run(args: Namespace) -> int:
@@ -20,4 +20,7 @@ def run(args: Namespace) -> int:
     show(f"{args.out or args.result}: {', '.join(landmarks.centroids.labels)}")
     for warning in landmarks.warnings:
         show(warning)
+    others = [] if args.out else other_results(args.result)
+    if others:
+        show(f"not relabelled: {', '.join(path.name for path in others)}; make them anew with vertloc convert")
     return 0

@@ -186,7 +186,10 @@ def read_landmarks(path: str | Path, grid: Grid | None = None) -> Landmarks:
     if not known.reader:
         raise LandmarkError(f"{path}: files of format {known.name} are written, but not read")
     if known.coordinates == "index" and grid is None:
-        raise LandmarkError(f"{path}: its points are voxel indices, which mean nothing without their image")
+        raise LandmarkError(
+            f"{path}: its points are voxel indices, which mean nothing without their image;"
+            " convert and relabel take it as --image SCAN"
+        )
     return cast(Read, _function(known.reader))(path, grid)
 
 

@@ -61,7 +61,10 @@ def read_verse(path: Path, grid: Grid | None = None) -> Landmarks:
     if not isinstance(document[0], dict) or "direction" not in document[0]:
         raise LandmarkError(f"{path}: {_NEVER}; files of the 2019 and 2020 challenges contradict each other")
     if grid is None:
-        raise LandmarkError(f"{path}: its points are voxel indices, which mean nothing without their image")
+        raise LandmarkError(
+            f"{path}: its points are voxel indices, which mean nothing without their image;"
+            " convert and relabel take it as --image SCAN"
+        )
     stored, image = _direction(path, document[0]), list(axis_codes(grid))
     if stored != image:
         raise LandmarkError(f"{path}: its axes run {stored}, those of the image {image}: it belongs to another image")

@@ -8,7 +8,7 @@ DEMO_PATIENTS := 20
 # With this seed the small cohort shows the levels about as often as the database does.
 DEMO_SEED := 8
 
-.PHONY: demo test browser docs notebook check format config model bench fuzz torture determinism soak clean
+.PHONY: demo test browser docs notebook tutorial check format config model bench fuzz torture determinism soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/vertloc phantom --out $(DEMO)/cohort --patients $(DEMO_PATIENTS) --seed $(DEMO_SEED) --coarse
@@ -33,6 +33,10 @@ docs: $(VENV)/installed
 notebook: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/notebooks/inside.ipynb
+
+# Runs the tutorial's examples again and keeps what they print in it; its sentences are for a person to check.
+tutorial: $(VENV)/installed
+	$(BIN)/python scripts/tutorial.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

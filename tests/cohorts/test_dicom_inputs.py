@@ -27,7 +27,8 @@ def test_folders_zips_and_files_become_cases_and_the_rest_is_left(tmp_path):
     assert rest == [tmp_path / "a", tmp_path / "b", tmp_path / "none.mha"]
     assert [case.image_path.parent.name for case in cases] == ["one", "two", "c.zip"]
     assert [case.scan.split("-")[0] for case in cases] == ["series3"] * 3
-    assert cases[0].scan == cases[2].scan != cases[1].scan
+    assert [case.scan.split("-")[2:] for case in cases] == [[], [], ["2"]]  # the zip holds what lies in one/
+    assert cases[2].scan == f"{cases[0].scan}-2" != cases[1].scan
     assert not any("Doe" in case.scan for case in cases)
     assert dicom_cases([tmp_path / "a/one"])[0] == []
 
@@ -69,6 +70,15 @@ def test_a_zip_of_several_studies_is_a_case_for_each(tmp_path):
     found = sorted(read_image(case.image_path).grid.shape[0] for case in cases)
     assert found == [4, 7]
     assert len({case.scan for case in cases}) == len({case.patient for case in cases}) == 2
+
+
+def test_one_series_in_several_folders_is_a_result_for_each(tmp_path, caplog):
+    folders = [write_series(tmp_path / name, voxels(k)) for k, name in enumerate(("DOE", "DOE2", "DOE3"))]
+    cases = dicom_cases(folders)[1]
+    name = cases[0].scan
+    assert [case.scan for case in cases] == [name, f"{name}-2", f"{name}-3"]
+    assert [case.image_path.parent for case in cases] == folders
+    assert f"its result is {name}-2" in caplog.text
 
 
 def test_series_that_are_not_taken_are_listed_once(tmp_path, caplog):

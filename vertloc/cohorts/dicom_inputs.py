@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vertloc.cohorts.case import Case
@@ -42,7 +43,22 @@ def dicom_cases(
             rest.append(path)
     if series is not None and not cases:
         raise CohortError(f"--series {series}: no CT series of this number or UID among the inputs")
-    return rest, list(cases.values())
+    return rest, _told_apart(list(cases.values()))
+
+
+def _told_apart(cases: Sequence[Case]) -> list[Case]:
+    """Give cases of one name numbers: a series may lie in two folders, whose own names may be a patient's."""
+    seen: dict[str, Case] = {}
+    for case in cases:
+        name, n = case.scan, 1
+        while name in seen:
+            n += 1
+            name = f"{case.scan}-{n}"
+        if n > 1:
+            first = seen[case.scan].image_path
+            logger.warning("%s: has the name of %s, too; its result is %s", case.image_path, first, name)
+        seen[name] = replace(case, scan=name)
+    return list(seen.values())
 
 
 def _cases_of(path: Path, series: str | None, keep_names: bool) -> list[Case]:

@@ -43,11 +43,18 @@ def command(work, out, *more):
     return [sys.executable, "-m", "vertloc", *map(str, line)]
 
 
+def without(plain, *keys):
+    return {key: value for key, value in plain.items() if key not in keys}
+
+
 def outcome(out):
-    """Give what a run made: landmarks byte by byte, and of the manifest what does not depend on the time."""
-    cases = json.loads((out / "run.json").read_text())["cases"]
-    told = [[case[key] for key in ("scan", "status", "message", "confidence", "model", "frame")] for case in cases]
-    return {path.name: path.read_bytes() for path in out.glob("*.lml")}, told
+    """Give what a run made: landmarks byte by byte, and what records and manifest say but for times and commands."""
+    manifest = json.loads((out / "run.json").read_text())
+    cases = [without(case, "seconds", "this_run") for case in manifest["cases"]]
+    records = {path.name: without(json.loads(path.read_text()), "seconds") for path in out.glob("records/*.record")}
+    landmarks = {path.name: path.read_bytes() for path in out.glob("*.lml")}
+    assert (len(cases), len(records), len(landmarks)) == (40, 40, 37)
+    return landmarks, records, cases, without(manifest, "command", "seconds", "counts", "cases")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes")

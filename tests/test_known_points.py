@@ -74,3 +74,15 @@ def test_a_known_level_says_nothing_about_how_unlike_the_scan_is(toy_model, toy_
     sure = dict(zip(unlike.labels, unlike.confidence, strict=True))
     assert sure.pop(middle) > 0.9
     assert max(sure.values()) < 0.01
+
+
+@pytest.mark.parametrize("shift", [-1, 2])
+def test_a_known_level_that_the_scan_does_not_look_like_makes_it_no_stranger(toy_model, toy_scans, shift):
+    scan = toy_scans[5].volume
+    plain = localize(scan, toy_model)
+    middle = plain.labels[len(plain.labels) // 2]
+    known = Centroids.from_points({VERTEBRAE[RANK[middle] + shift]: plain.world[middle]}, "world")
+    found = localize(scan, toy_model, known=known)
+    assert found.labels != plain.labels
+    assert found.certainty.distance == pytest.approx(plain.certainty.distance)
+    assert found.certainty.shift_probability == {0: 1.0}

@@ -148,7 +148,7 @@ def label_again(
         return proposals, first, Certainty(likeness=float(len(first.centroids) > 0), is_sure=len(first.centroids) > 0)
     candidates, chain = _named(volume, proposals, first, model, n_jobs, known)
     if known is not None and known.labels:
-        return candidates, chain, _certainty(volume, chain, model, n_jobs, largest_shift=0)
+        return candidates, chain, _certainty_of_known(volume, chain, model, n_jobs)
     largest_shift = model.settings.certainty.largest_shift
     certainty = _certainty(volume, chain, model, n_jobs, largest_shift)
     if certainty.likeliest_shift != 0 and not chain.flags:
@@ -190,6 +190,13 @@ def _certainty(volume: IsotropicVolume, chain: Labelling, model: Model, n_jobs: 
     assert model.discriminant is not None
     scores = score_shifts(volume, chain, model.discriminant, model.shape, largest_shift, n_jobs)
     return assess(chain, scores, model.discriminant, model.shape, model.settings.certainty)
+
+
+def _certainty_of_known(volume: IsotropicVolume, chain: Labelling, model: Model, n_jobs: int) -> Certainty:
+    """Take a person's level as sure; how like those learnt from the scan is, the names that it looks like tell."""
+    shift = _certainty(volume, chain, model, n_jobs, model.settings.certainty.largest_shift).likeliest_shift
+    looks_like = chain if shift == 0 or chain.flags else chain.renamed(shift)
+    return _certainty(volume, looks_like, model, n_jobs, largest_shift=0)
 
 
 def _confidence(labelling: Labelling, certainty: Certainty, known: tuple[str, ...]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 import argparse
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,14 @@ def test_wrong_arguments_are_answered_with_the_usage_and_what_is_wrong(capsys, a
     text = refusal(capsys, *arguments)
     assert text.startswith("usage: vertloc")
     assert message in text
+
+
+@pytest.mark.parametrize("given", [("a", "b"), ("a", "--data", "b")])
+@pytest.mark.parametrize("command", [("train", "--out", "m"), ("study", "--folds", "1", "2", "--out", "o")])
+def test_several_data_folders_stand_behind_one_option_or_behind_several(command, given):
+    assert make_parser().parse_args([*command, "--data", *given]).data == [Path("a"), Path("b")]
+
+
+def test_scans_may_stand_behind_the_data_folder_of_a_prediction():
+    args = make_parser().parse_args(["predict", "--out", "o", "--data", "db", "scan.mhd"])
+    assert (args.data, args.inputs) == ([Path("db")], [Path("scan.mhd")])

@@ -43,14 +43,19 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool, folds: bool = True) -> None:
-    """Add --data and, unless the command has its own, --folds."""
+    """Add --data and, unless the command has its own, --folds.
+
+    required : where it is not, scans may be named behind it, and it takes one folder at a time
+    """
+    how = {"action": "extend", "nargs": "+"} if required else {"action": "append"}
+    what = "folders, searched for scans" if required else "a folder, searched for scans"
     parser.add_argument(
         "--data",
         type=Path,
         required=required,
-        action="append",
         metavar="DIR",
-        help="a folder, searched for scans; may be given several times",
+        help=f"{what}; may be given several times",
+        **how,
     )
     if folds:
         parser.add_argument(

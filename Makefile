@@ -67,9 +67,10 @@ soak: $(VENV)/installed
 	  --seed $(DEMO_SEED) --coarse
 	$(BIN)/python scripts/soak.py --data $(DEMO)/cohort --rounds 50
 
-# The packaged model and its card: make model DATA="DIR ..." [STUDY=DIR], STUDY a cross-validation of the same recipe.
+# The packaged model and its card: make model DATA="DIR ..." [STUDY=DIR [NARROW=DIR]], STUDY a cross-validation of the
+# same recipe, NARROW what scripts/narrow_study.py made of it.
 model: $(VENV)/installed
-	$(BIN)/python scripts/build_model.py --data $(DATA) $(if $(STUDY),--study $(STUDY))
+	$(BIN)/python scripts/build_model.py --data $(DATA) $(if $(STUDY),--study $(STUDY)) $(if $(NARROW),--narrow $(NARROW))
 
 bench: $(VENV)/installed
 	$(BIN)/python scripts/bench.py --out bench.json

@@ -1,26 +1,28 @@
 """Train the packaged model from several data folders, and write its card.
 
-python scripts/build_model.py --data DIR [DIR ...] [--study STUDY] [--out vertloc/models/ct-spine.npz]
-    [--card docs/model-card.md]
+python scripts/build_model.py --data DIR [DIR ...] [--study STUDY [--narrow NARROW]]
+    [--out vertloc/models/ct-spine.npz] [--card docs/model-card.md]
 
 The same scans, configuration and seed give the same model, whatever the number of workers. Accuracy on patients left
-out comes from a cross-validation of the same recipe, `vertloc study --data ... --folds ... --out STUDY`.
+out comes from a cross-validation of the same recipe, `vertloc study --data ... --folds ... --out STUDY`, and that on
+narrow fields of view from `narrow_study.py --study STUDY --data ... --out NARROW`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
+from narrow_study import scores_and_confidence, truths_of
 
 from vertloc.cli.console import progress_bar
 from vertloc.cohorts.loading import load_cohort
 from vertloc.config import Config, read_config
+from vertloc.evaluation.scores import evaluate_truths, summarize
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.io.images import read_grid
 from vertloc.model import Model, save_model
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="data folders with annotated scans")
     parser.add_argument("--study", type=Path, help="folder of a cross-validation of the same recipe, for the card")
+    parser.add_argument("--narrow", type=Path, help="folder of narrow_study.py on that study, for the card")
     parser.add_argument("--config", type=Path, default=_ROOT / "configs" / "default.yaml")
     parser.add_argument("--out", type=Path, default=_ROOT / "vertloc" / "models" / "ct-spine.npz")
     parser.add_argument("--card", type=Path, default=_ROOT / "docs" / "model-card.md")
@@ -50,16 +53,16 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, args.out)
     grids = [read_grid(case.image_path) for case in cases]
-    scores = None if args.study is None else json.loads((args.study / "scores.json").read_text(encoding="utf-8"))
-    card = model_card(model, config, grids, args.out.stat().st_size, scores)
+    measured = "" if args.study is None else measured_on(args.data, args.study, args.narrow)
+    card = model_card(model, config, grids, args.out.stat().st_size, measured)
     write_bytes_atomically(args.card, card.encode())
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; card: {args.card}")
 
 
-def model_card(model: Model, config: Config, grids: Sequence, n_bytes: int, scores: dict | None) -> str:
+def model_card(model: Model, config: Config, grids: Sequence, n_bytes: int, measured: str) -> str:
     """Return the card of a model: what it is for, what it was taught with, what was measured, what it cannot do.
 
-    grids : of the scans it was trained on; scores : of a `vertloc study`, or None
+    grids : of the scans it was trained on; measured : tables from `measured_on`, or nothing
     """
     seen = model.provenance
     by_region = Counter()
@@ -85,7 +88,7 @@ def model_card(model: Model, config: Config, grids: Sequence, n_bytes: int, scor
         version=seen.vertloc,
         seed=seen.seed,
         spacing=config.preprocess.spacing_mm,
-        accuracy=_accuracy(scores),
+        accuracy=measured or _NOT_MEASURED,
         sources=_sources(),
     )
 
@@ -100,26 +103,35 @@ def _sources() -> str:
     return "\n".join(f"| {row['name']} | {row['licence']} | {row['cite']} |" for row in rows)
 
 
-def _accuracy(scores: dict | None) -> str:
-    if scores is None:
-        return (
-            "The figures of the recipe, patients left out, by region and field of view, are in\n"
-            "[experiments](experiments.md); `make model STUDY=DIR` puts those of a cross-validation of one's own here."
-        )
-    rows = [
-        "| patients left out | vertebrae | identified | mean error | median |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    parts = {**scores["regions"], "scans with at most 9 vertebrae": scores["small_scans"]}
-    for name, part in parts.items():
-        if part["annotated"]:
-            rate = part["identified"] / part["annotated"]
-            rows.append(
-                f"| {name} | {part['annotated']} | {rate:.1%} | {part['mean_mm']:.1f} mm | {part['median_mm']:.1f} mm |"
-            )
-    rows.append(f"\n{scores['n_scans_all_right']} of {scores['n_scans']} scans have every level right.")
-    return "\n".join(rows)
+def measured_on(data: Sequence[Path], study: Path, narrow: Path | None) -> str:
+    """Return tables of what a cross-validation of the recipe found, by data folder and by vertebrae in a scan.
 
+    study : folder of a `vertloc study` over the data folders; narrow : of `narrow_study.py` on it, or None
+    """
+    kinds = [(root.resolve().name, truths_of(load_cohort([root]).cases), study / "lml") for root in data]
+    everything = [truth for _, truths, _ in kinds for truth in truths]
+    if narrow is not None:
+        kinds.append(("narrow", truths_of(load_cohort([narrow / "scans"]).cases), narrow / "lml"))
+    scans = evaluate_truths(everything, study / "lml").scans
+    lines = [
+        scores_and_confidence(kinds),
+        "",
+        "| vertebrae in the scan | scans | identified | mean mm |",
+        "|---|---|---|---|",
+    ]
+    for fewest, most in _SIZES:
+        some = [scan for scan in scans if fewest <= scan.n <= most]
+        if some:
+            found = summarize(some)
+            size = f"{fewest} to {most}" if most < 26 else f"{fewest} and more"
+            lines.append(f"| {size} | {len(some)} | {found.identification_rate:.1%} | {found.mean_mm:.2f} |")
+    return "\n".join(lines)
+
+
+_SIZES = ((1, 6), (7, 9), (10, 13), (14, 26))
+
+_NOT_MEASURED = """The figures of the recipe, patients left out, by region and field of view, are in
+[experiments](experiments.md); `make model STUDY=DIR` puts those of a cross-validation of one's own here."""
 
 _CARD = """# Model card: ct-spine
 The model that comes with vertloc and is used when none is named. `vertloc info` prints its settings; `make model

@@ -75,17 +75,26 @@ def _run(args: argparse.Namespace) -> None:
         predict_cases(cuts, model, args.out / "lml", args.n_jobs)
         whole += cases
         narrow += cuts
-    columns = ["scans", "n", "all levels right", "vertebrae", "identified", *REGIONS, "mean mm", "median mm"]
-    print("| " + " | ".join(columns) + " |")
-    print("|---" * len(columns) + "|")
-    kinds = [("as they are", _truths(whole), args.study / "lml"), ("narrow", _truths(narrow), args.out / "lml")]
+    kinds = [("as they are", truths_of(whole), args.study / "lml"), ("narrow", truths_of(narrow), args.out / "lml")]
+    print(scores_and_confidence(kinds))
+
+
+def scores_and_confidence(kinds: Sequence[tuple[str, Sequence[Truth], Path]]) -> str:
+    """Return two Markdown tables: how kinds of scans fared, and how far the confidences of each can be trusted.
+
+    kinds : name, annotated scans, and folder of the results with its records
+    """
     scores = [evaluate_truths(truths, folder) for _, truths, folder in kinds]
-    for (kind, _, _), found in zip(kinds, scores, strict=True):
-        print(_score_row(kind, found))
-    print(f"\n| scans | calibration error | names at {_SURE} or more | wrong of these | wrong scans flagged | right |")
-    print("|---|---|---|---|---|---|")
-    for (kind, truths, folder), found in zip(kinds, scores, strict=True):
-        print(_confidence_row(kind, truths, folder, found))
+    columns = ["scans", "n", "all levels right", "vertebrae", "identified", *REGIONS, "mean mm", "median mm"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += [_score_row(kind, found) for (kind, _, _), found in zip(kinds, scores, strict=True)]
+    lines += [
+        "",
+        f"| scans | calibration error | names at {_SURE} or more | wrong of these | wrong scans flagged | right |",
+    ]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [_confidence_row(*kind, found) for kind, found in zip(kinds, scores, strict=True)]
+    return "\n".join(lines)
 
 
 def _cut(case: Case, args: argparse.Namespace, version: int) -> Case:
@@ -128,7 +137,8 @@ def _box(known: Centroids, volume: Volume, rng: np.random.Generator) -> tuple[np
     return low, end
 
 
-def _truths(cases: Sequence[Case]) -> list[Truth]:
+def truths_of(cases: Sequence[Case]) -> list[Truth]:
+    """Return the annotated ones among the cases, as evaluation takes them."""
     return [Truth(c.scan, c.patient, c.landmarks_path, c.image_path) for c in cases if c.landmarks_path is not None]
 
 

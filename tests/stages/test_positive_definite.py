@@ -38,9 +38,11 @@ def test_a_matrix_that_is_not_positive_definite_is_said_to_be_so(matrix):
 
 def test_threads_change_no_bit():
     matrix = positive_definite(1200)  # large enough that threads share a block's update out
-    one, three = matrix.copy(), matrix.copy()
+    one, three, every = matrix.copy(), matrix.copy(), matrix.copy()
     assert factorize(one)
     assert factorize(three, 3)
+    assert factorize(every, -1)
     np.testing.assert_array_equal(np.tril(one), np.tril(three))
+    np.testing.assert_array_equal(np.tril(one), np.tril(every))
     right = np.random.default_rng(1).normal(size=(4, 1200))
     np.testing.assert_array_equal(solve(one, right), solve(three, right, 3))

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
+from threadpoolctl import threadpool_limits
 
 from vertloc.errors import TrainingError
 from vertloc.settings import CHECKED, Share
@@ -33,10 +34,11 @@ from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest_growing import view_columns
 from vertloc.stages.positive_definite import factorize, solve
 from vertloc.stages.sampling import TrainingView
-from vertloc.workers import run_pieces
+from vertloc.workers import n_workers, run_pieces
 
 _SAMPLES_AT_ONCE = 4096
 _VIEWS_AT_ONCE = 24
+_WORTH_THREADS = 1000  # features; below, threads of the linear algebra wait for each other longer than they work
 _MOST_ROOT = 8  # a sample counts as its square, a whole number, at most 64
 _WEIGHT_BITS = 23  # of the largest weight: all are whole multiples of one step, and float32 holds them
 _NO_VARIANCE = 1e-7
@@ -122,7 +124,8 @@ def learn_discriminant(
     for first in range(0, len(views), _VIEWS_AT_ONCE):
         some = views[first : first + _VIEWS_AT_ONCE]
         columns = run_pieces(lambda i, some=some: _columns(some[i], pool), len(some), n_threads)  # type: ignore[misc]
-        sums.add(np.concatenate(columns, axis=1), np.concatenate(classes[first : first + len(some)]))
+        with threadpool_limits(n_workers(n_threads) if len(pool) >= _WORTH_THREADS else 1, "blas"):
+            sums.add(np.concatenate(columns, axis=1), np.concatenate(classes[first : first + len(some)]))
         for _ in some:
             on_view()
     return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage, n_threads))

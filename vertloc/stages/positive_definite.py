@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.cholesky import BLOCK, factor_columns, solve_cholesky, update_rows
-from vertloc.workers import run_pieces
+from vertloc.workers import n_workers, run_pieces
 
 _PIECES_PER_THREAD = 2
 _WORTH_A_THREAD = 1_000_000  # entries of a block's update
@@ -24,7 +24,7 @@ def factorize(matrix: NDArray[np.float64], n_threads: int = 1) -> bool:
         end = min(first + BLOCK, n)
         if not factor_columns(matrix, first, end):
             return False
-        n_pieces = _PIECES_PER_THREAD * n_threads if (n - end) ** 2 > _WORTH_A_THREAD else 1
+        n_pieces = _PIECES_PER_THREAD * n_workers(n_threads) if (n - end) ** 2 > _WORTH_A_THREAD else 1
         # A row's work grows with its length, so the pieces of long rows have fewer.
         bounds = end + np.rint((n - end) * np.sqrt(np.linspace(0, 1, n_pieces + 1))).astype(int)
 

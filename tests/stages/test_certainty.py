@@ -5,7 +5,7 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.certainty import Certainty, CertaintySettings, assess, in_view_of_voxels
+from vertloc.stages.certainty import Certainty, CertaintySettings, assess, in_view_of_flags, in_view_of_voxels
 from vertloc.stages.context_features import FeaturePool, FeatureRule
 from vertloc.stages.dense_labels import N_CLASSES
 from vertloc.stages.discriminant import LinearDiscriminant
@@ -176,3 +176,12 @@ def test_a_scan_that_is_a_little_unlike_is_not_said_to_be_uncertain_of_its_level
     said = Certainty({0: 1.0}, likeness=0.7, is_sure=False).reasons
     assert said == ("not quite like the scans that the model was trained on",)
     assert Certainty({0: 0.85}, likeness=0.95, is_sure=False).reasons == ("the level is uncertain",)
+
+
+def test_an_unusual_spine_is_not_sure_and_says_why():
+    sure = Certainty({0: 0.99, 1: 0.01})
+    assert in_view_of_flags(sure, ()) == sure
+    found = in_view_of_flags(sure, ("T13: a thirteenth thoracic vertebra",))
+    assert not found.is_sure
+    assert found.level == sure.level
+    assert found.reasons == ("T13: a thirteenth thoracic vertebra",)

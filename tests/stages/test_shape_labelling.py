@@ -218,7 +218,7 @@ def ideal_chain(labels, density=0.5, reference=0.08):
 @pytest.mark.parametrize(("longest_gap", "expected"), [(0, ("L3", "L4", "L5")), (1, ("T12", "L1", "L3", "L4", "L5"))])
 def test_a_missing_vertebra_is_bridged_only_if_gaps_are_allowed(longest_gap, expected):
     candidates = ideal_chain(("T12", "L1", "L3", "L4", "L5"), density=1.0)
-    found = label_chain(candidates, PRIOR, ShapeSettings(longest_gap=longest_gap, smallest_confidence=0))
+    found = label_chain(candidates, PRIOR, ShapeSettings(longest_gap=longest_gap, gap_cost=4, smallest_confidence=0))
     assert found.centroids.labels == expected
 
 

@@ -139,6 +139,14 @@ def in_view_of_voxels(
     return replace(certainty, likeness=likeness, notes=(*certainty.notes, note), is_sure=level >= settings.sure_from)
 
 
+def in_view_of_flags(certainty: Certainty, flags: tuple[str, ...]) -> Certainty:
+    """Let nobody rely on a spine with a vertebra more or less than usual before a person has looked.
+
+    flags : what is unusual about the spine, in words
+    """
+    return replace(certainty, notes=(*certainty.notes, *flags), is_sure=False) if flags else certainty
+
+
 def _shift_probability(
     labelling: Labelling, scores: Mapping[int, NDArray[np.float64]], shape: ShapeModel, settings: CertaintySettings
 ) -> dict[int, float]:

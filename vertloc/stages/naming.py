@@ -40,7 +40,7 @@ class NamingSettings:
     passes : how often the places are named, each time in the frame of the chain found before
     """
 
-    score_weight: Annotated[float, Field(gt=0, le=10)] = 0.2
+    score_weight: Annotated[float, Field(gt=0, le=10)] = 0.12
     smallest_probability: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.0001
     reference_probability: Annotated[float, Field(ge=1e-6, le=1)] = 0.003
     passes: Annotated[int, Field(ge=1, le=5)] = 2

@@ -63,7 +63,7 @@ class ShapeSettings:
     posture_weight : share of the shape's score that looks at whole chains, not at one pair after the other
     ends_weight : what the frequencies of the training chains' ends count; cropped scans say where crops end
     use_variants : false knows no T13, no L6, and no spine without T12 or L5
-    variant_cost : price of each of these; about 1 spine in 20 has one
+    variant_cost : price of each of these; most that seem to be there are a vertebra seen as both of its neighbours
     confidence_weight : share of evidence and posture that counts for the confidence: voxels of one scan err together
     smallest_confidence : a member of the chain is left out if its place is less probably a vertebra, of any name
     """
@@ -71,12 +71,12 @@ class ShapeSettings:
     use_chain: bool = True
     evidence_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
     link_bonus: Annotated[float, Field(ge=-100, le=100)] = 10.0
-    gap_cost: Annotated[float, Field(ge=0, le=100)] = 4.0
+    gap_cost: Annotated[float, Field(ge=0, le=100)] = 8.0
     longest_gap: Annotated[int, Field(ge=0, le=5)] = 1
     posture_weight: Share = 0.0
     ends_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
     use_variants: bool = True
-    variant_cost: Annotated[float, Field(ge=0, le=100)] = 8.0
+    variant_cost: Annotated[float, Field(ge=0, le=100)] = 10.0
     confidence_weight: Share = 0.5
     smallest_confidence: Share = 0.2
 

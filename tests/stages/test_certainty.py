@@ -5,7 +5,14 @@ import pytest
 
 from vertloc.centroids import Centroids
 from vertloc.geometry import Grid
-from vertloc.stages.certainty import Certainty, CertaintySettings, assess, in_view_of_flags, in_view_of_voxels
+from vertloc.stages.certainty import (
+    Certainty,
+    CertaintySettings,
+    assess,
+    in_view_of_flags,
+    in_view_of_units,
+    in_view_of_voxels,
+)
 from vertloc.stages.context_features import FeaturePool, FeatureRule
 from vertloc.stages.dense_labels import N_CLASSES
 from vertloc.stages.discriminant import LinearDiscriminant
@@ -185,3 +192,12 @@ def test_an_unusual_spine_is_not_sure_and_says_why():
     assert not found.is_sure
     assert found.level == sure.level
     assert found.reasons == ("T13: a thirteenth thoracic vertebra",)
+
+
+def test_intensities_of_no_ct_scanner_are_not_sure_and_said_to_be_so():
+    sure = Certainty({0: 0.99, 1: 0.01})
+    assert in_view_of_units(sure, are_hounsfield=True) == sure
+    found = in_view_of_units(sure, are_hounsfield=False)
+    assert not found.is_sure
+    assert found.level < 0.5
+    assert found.reasons == ("intensities that are no Hounsfield units",)

@@ -29,6 +29,7 @@ from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.vertebrae import VERTEBRAE
 
+_FOREIGN_UNITS = 0.3
 _LEAST_LINK = -60.0  # log density; a shift is no worse for being quite impossible
 
 
@@ -137,6 +138,15 @@ def in_view_of_voxels(
     note = f"voxels of {thickest:.4g} mm, coarser than the {settings.thickest_mm:.4g} mm that are known to work"
     level = certainty.shift_probability.get(0, 1.0) * likeness
     return replace(certainty, likeness=likeness, notes=(*certainty.notes, note), is_sure=level >= settings.sure_from)
+
+
+def in_view_of_units(certainty: Certainty, are_hounsfield: bool) -> Certainty:
+    """Lower the certainty of a scan whose intensities are none that a CT scanner measures."""
+    if are_hounsfield or not certainty.shift_probability:
+        return certainty
+    note = "intensities that are no Hounsfield units"
+    likeness = _FOREIGN_UNITS * certainty.likeness
+    return replace(certainty, likeness=likeness, notes=(*certainty.notes, note), is_sure=False)
 
 
 def in_view_of_flags(certainty: Certainty, flags: tuple[str, ...]) -> Certainty:

@@ -142,8 +142,9 @@ Research on CT of the spine: naming the vertebral bodies C1 to S2 in scans of an
 confidence. It is no medical device and must not be used for diagnosis or to plan treatment; a wrong level can do harm.
 
 ## What it was taught with
-{scans} scans of {patients} patients, {vertebrae} vertebrae ({regions}), labelled for this model: body centres read by
-eye on curved reformats, levels counted from anatomical anchors, part of them read twice.
+{scans} scans from {patients} patient folders (two of the trunks are of one patient), {vertebrae} vertebrae
+({regions}), labelled for this model: body centres read by eye on curved
+reformats, levels counted from anatomical anchors, part of them read twice.
 
     {counts}
 
@@ -167,12 +168,12 @@ database, whose images were not at hand.
 
 ## Confidence
 A vertebra's confidence is at most the probability that the whole chain is at its level, times how like the training
-scans the scan is. A scan with a level below 0.9 is reported as unsure, with the alternatives. The weights behind it
-were fitted on such a cross-validation; [experiments](experiments.md) has the calibration.
+scans the scan is. A scan with a level below 0.9 is reported as unsure, with the alternatives, and so is a spine with a
+vertebra more or less than usual. The weights behind it were fitted on such a cross-validation.
 
 ## What it cannot do
-- Narrow sagittal fields of 80 to 110 mm with five to nine vertebrae hide what tells the level: about a fifth of their
-  vertebrae are named a level off, and not all of those scans are flagged.
+- Narrow sagittal fields of 80 to 110 mm with five to nine vertebrae hide what tells the level: see the table. Such
+  scans are often reported as unsure, right or wrong.
 - S2 is annotated in few scans, and the sacrum is the least accurate region.
 - A spine with a vertebra more or less than usual (L6, T13, four lumbar, eleven ribs) is named so only on clear
   evidence, and was not among the training scans; else it is named like a regular one.

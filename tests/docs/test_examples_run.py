@@ -29,6 +29,9 @@ NOT_RUN = {
     "dask ": "starts a cluster; tests/batch/test_cluster.py starts one of its own and compares the bytes",
     "vertloc predict --out results --list scans.txt --dask tcp://head:8786": "needs that cluster, as above",
     "vertloc study --data spine-db --folds fold1.txt fold2.txt --out study --dask tcp://head:8786": "as above",
+    "vertloc folds --data neck trunk pelvis": "needs the scans that the packaged model learnt from",
+    "vertloc study --data neck trunk pelvis": "as above; tests/scripts/test_model_scripts.py does it with others",
+    "python scripts/narrow_study.py": "as above",
 }
 # Of these pages the packaged model itself names the scans.
 AS_IT_STANDS = ("docs/tutorial.md",)

@@ -170,7 +170,7 @@ def test_coarse_voxels_lower_the_certainty_and_say_so(thickest, share):
     found = in_view_of_voxels(sure, (0.7, thickest, 0.7), SETTINGS)
     assert found.level == pytest.approx(0.96 * share)
     assert found.is_sure == (share == 1)
-    said = () if share == 1 else (f"voxels of {thickest:.4g} mm, coarser than the 10 mm that are known to work",)
+    said = () if share == 1 else (f"voxels of {thickest:.4g} mm: above 10 mm scans are unlike those learnt from",)
     assert found.reasons == said
 
 
@@ -192,6 +192,7 @@ def test_an_unusual_spine_is_not_sure_and_says_why():
     assert not found.is_sure
     assert found.level == sure.level
     assert found.reasons == ("T13: a thirteenth thoracic vertebra",)
+    assert in_view_of_flags(Certainty(), ("L6",)).reasons == ("L6",)  # where no level was judged, too
 
 
 def test_intensities_of_no_ct_scanner_are_not_sure_and_said_to_be_so():

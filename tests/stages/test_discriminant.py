@@ -137,12 +137,6 @@ def test_no_sample_at_all_is_an_error():
         learn_discriminant([], FEATURES, SETTINGS, SEED)
 
 
-def test_progress_is_told_once_a_view():
-    views, told = make_views(30), []
-    learn_discriminant(views, FEATURES, SETTINGS, SEED, on_view=lambda: told.append(1))
-    assert len(told) == 30
-
-
 def test_the_pool_is_drawn_from_the_seed():
     found = learn_discriminant(make_views(2), FEATURES, SETTINGS, SEED)
     expected = draw_feature_pool(SETTINGS.n_features, FEATURES, np.random.default_rng(SEED))

@@ -42,7 +42,6 @@ def test_a_known_level_moves_the_whole_chain():
     assert found.centroids.labels == VERTEBRAE[13:19]
     np.testing.assert_array_equal(found.centroids.points_mm, PLACES[12:18])
     assert found.confidence[2] == pytest.approx(1)
-    assert found.shift_probability[0] > 0.95
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

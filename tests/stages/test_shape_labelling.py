@@ -127,7 +127,7 @@ def is_shift(chain, other, nodes):
 
 
 def brute_force(candidates, shape, options):
-    """Best chain by name and candidate, its members' probabilities, and those of all shifts."""
+    """Best chain by name and candidate, and its members' probabilities."""
     nodes = listed_nodes(candidates, options.use_variants)
     chains = listed_chains(nodes, options)
     scores = np.array([chain_score(chain, nodes, shape, options) for chain in chains])
@@ -147,7 +147,7 @@ def brute_force(candidates, shape, options):
     best = max(sorted(rivals), key=lambda k: scores[k] + gains[k])
     members = chains[best][0]
     if not members:
-        return [], [], np.empty(0), {}
+        return [], [], np.empty(0)
     named = [i for i in members if nodes[i][0] in RANK]
     middle = named[len(named) // 2]
     # Chains are parted by how they name the place of the middle.
@@ -160,13 +160,7 @@ def brute_force(candidates, shape, options):
     weight = np.array(partly) + options.confidence_weight * np.array(gained)
     share = np.exp(weight - logsumexp(weight))
     marginal = [sum(s for chain, s in zip(chains, share, strict=True) if i in chain[0]) for i in members]
-    shifts = {}
-    for s, own in zip(share, classes, strict=True):
-        if own is not None:
-            apart = anatomical_order(nodes[own][0]) - anatomical_order(nodes[middle][0])
-            shift = int(np.sign(apart) * np.ceil(abs(apart)))
-            shifts[shift] = shifts.get(shift, 0) + s
-    return [nodes[i][0] for i in members], [nodes[i][3] for i in members], np.array(marginal), shifts
+    return [nodes[i][0] for i in members], [nodes[i][3] for i in members], np.array(marginal)
 
 
 @given(
@@ -182,7 +176,7 @@ def brute_force(candidates, shape, options):
     variants=st.sampled_from([None, 0.0, 4.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_chain_marginals_and_shifts_equal_those_of_all_chains_listed(
+def test_chain_and_marginals_equal_those_of_all_chains_listed(
     seed, n_places, first, weight, bonus, longest_gap, confidence, posture, ends, variants
 ):
     candidates = random_candidates(seed, n_places, first)
@@ -198,16 +192,13 @@ def test_chain_marginals_and_shifts_equal_those_of_all_chains_listed(
         smallest_confidence=0,
     )
     found = label_chain(candidates, SHAPE, options)
-    names, rows, marginal, shifts = brute_force(candidates, SHAPE, options)
+    names, rows, marginal = brute_force(candidates, SHAPE, options)
     assert found.centroids.labels == tuple(names)
     np.testing.assert_array_equal(found.candidate, rows)
     np.testing.assert_allclose(found.confidence, marginal, rtol=1e-7, atol=1e-9)
     np.testing.assert_array_equal(found.centroids.points_mm, candidates.points_mm[rows])
     np.testing.assert_array_equal(found.ranks, [int(anatomical_order(name)) for name in names])
     assert found.centroids.frame == "world"
-    assert set(shifts) <= set(found.shift_probability)
-    for shift, probability in found.shift_probability.items():
-        assert probability == pytest.approx(shifts.get(shift, 0), abs=1e-7)
 
 
 def ideal_chain(labels, density=0.5, reference=0.08):
@@ -305,27 +296,6 @@ def named_as(places, names, strength=0.9, doubt=0.003):
             density.append(strength if r == RANK[name] else doubt)
     order = np.lexsort((-np.array(density), rank))
     return Candidates(np.array(rank)[order], np.array(points)[order], log_odds(np.array(density)[order], 0.01))
-
-
-def test_what_the_probabilities_of_shifts_miss_to_one_is_that_no_chain_runs_there():
-    found = label_chain(every_name_everywhere(VERTEBRAE[8:15]), PRIOR, ShapeSettings())
-    assert 0.99 < sum(found.shift_probability.values()) <= 1 + 1e-9
-    assert max(found.shift_probability, key=found.shift_probability.get) == 0
-    assert found.shift_probability[1] > found.shift_probability[3]
-    assert found.shift_probability[-1] > found.shift_probability[-3]
-
-
-def test_a_shift_is_counted_downwards():
-    names = VERTEBRAE[10:16]
-    places = ideal_chain(names).points_mm
-    candidates = named_as(places, names, strength=0.5, doubt=0.001)
-    lower = Candidates(candidates.rank, candidates.points_mm, candidates.log_odds.copy())
-    for row, (rank, place) in enumerate(zip(lower.rank, lower.points_mm, strict=True)):
-        if rank == RANK[names[int(np.flatnonzero((places == place).all(axis=1))[0])]] + 1:
-            lower.log_odds[row] = candidates.log_odds.max() - 0.1
-    found = label_chain(lower, PRIOR, ShapeSettings(posture_weight=0))
-    other = 1 if found.centroids.labels[0] == names[0] else -1
-    assert found.shift_probability[other] > 10 * found.shift_probability.get(-other, 0)
 
 
 def spine_with(names):

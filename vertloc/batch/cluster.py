@@ -68,6 +68,7 @@ def each_on_cluster(
         try:
             result: Result = future.result()
         except Exception as error:
+            # Whatever ended the task, among it that its workers died: the other items go on.
             return lost(item, error)
         return result
 

@@ -29,7 +29,7 @@ from vertloc.stages.shape_labelling import Labelling
 from vertloc.stages.shape_model import ShapeModel
 from vertloc.vertebrae import VERTEBRAE
 
-_FOREIGN_UNITS = 0.3
+_FOREIGN_UNITS = 0.3  # likeness left to them: below one half, so that no name is likelier right than wrong
 _LEAST_LINK = -60.0  # log density; a shift is no worse for being quite impossible
 
 
@@ -87,8 +87,10 @@ class Certainty:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the names cannot be relied upon, in words; empty if they can, or if there are none."""
-        if self.is_sure or not self.shift_probability:
+        if self.is_sure:
             return ()
+        if not self.shift_probability:
+            return self.notes
         said = list(self.notes)
         if self.likeness < 0.5 and not said:
             said.append("unlike the scans that the model was trained on")
@@ -135,7 +137,7 @@ def in_view_of_voxels(
     if thickest <= settings.thickest_mm or not certainty.shift_probability:
         return certainty
     likeness = certainty.likeness * max(0.0, 2 - thickest / settings.thickest_mm)
-    note = f"voxels of {thickest:.4g} mm, coarser than the {settings.thickest_mm:.4g} mm that are known to work"
+    note = f"voxels of {thickest:.4g} mm: above {settings.thickest_mm:.4g} mm scans are unlike those learnt from"
     level = certainty.shift_probability.get(0, 1.0) * likeness
     return replace(certainty, likeness=likeness, notes=(*certainty.notes, note), is_sure=level >= settings.sure_from)
 

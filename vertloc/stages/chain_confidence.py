@@ -1,24 +1,22 @@
-"""The chosen chain and its rivals -> how probable each member is, and the chain as a whole against its shifted twins.
+"""The chosen chain and its rivals -> how probable each member is.
 
 Chains weigh what forward-backward says, with evidence that counts only in part: it errs together, more than a sum of
 logarithms believes. The chosen chain and its rivals also weigh what posture adds to them, in the same part. All others
 cannot be asked one by one. They are parted by how they name one place, the middle of the chosen chain, one class a name
-and one for those that pass it by, and gain what the best rival of their class does. So the probability that the whole
-spine is shifted, which is what goes wrong, comes out beside the marginals.
+and one for those that pass it by, and gain what the best rival of their class does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, copysign
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.stages.chain_lattice import Lattice, probabilities_given, sum_chains
 from vertloc.stages.level_graph import LEVELS, Step
-from vertloc.vertebrae import RANK, anatomical_order
+from vertloc.vertebrae import RANK
 
 
 @dataclass(frozen=True)
@@ -36,26 +34,14 @@ class Hypothesis:
     log_weight: float
 
 
-@dataclass(frozen=True, eq=False)
-class Confidence:
-    """Probabilities of nodes and shifts.
-
-    marginal : (n,) float64 in 0..1, of each node
-    shift_probability : that the chosen chain's middle has its name, 0, or one that many levels further down
-    """
-
-    marginal: NDArray[np.float64]
-    shift_probability: dict[int, float]
-
-
 def confidence_of(
     chosen: Hypothesis,
     hypotheses: Sequence[Hypothesis],
     lattice: Lattice,
     level: NDArray[np.int64],
     place: NDArray[np.int64],
-) -> Confidence:
-    """Weigh all chains of a lattice; `chosen` is not empty.
+) -> NDArray[np.float64]:
+    """Weigh all chains of a lattice, and return the probability of each node: (n,) in 0..1. `chosen` is not empty.
 
     hypotheses : chosen and rivals, all different
     lattice : with the evidence that counts for the confidence
@@ -71,12 +57,7 @@ def confidence_of(
     through = classes[:-1, None] * probabilities_given(anchors, lattice, sums)
     elsewhere = np.clip(np.exp(sums.log_through - sums.log_total) - through.sum(axis=0), 0, classes[-1])
     joint = np.concatenate([through, elsewhere[None]])
-    weight, marginal = _with_gains(classes, joint, hypotheses, anchors, sums.log_total)
-    shifts: dict[int, float] = {}
-    for node, share in zip(anchors, weight, strict=False):
-        shift = _levels_between(LEVELS[level[middle]], LEVELS[level[node]])
-        shifts[shift] = shifts.get(shift, 0.0) + float(share)
-    return Confidence(marginal, dict(sorted(shifts.items())))
+    return _with_gains(classes, joint, hypotheses, anchors, sums.log_total)
 
 
 def _with_gains(
@@ -85,11 +66,11 @@ def _with_gains(
     hypotheses: Sequence[Hypothesis],
     anchors: NDArray[np.int64],
     log_total: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> NDArray[np.float64]:
     """Let hypotheses gain what they do, and other chains what the best of their class does.
 
     classes, joint : (k + 1,), (k + 1, n) probabilities of the classes, and of class and node, without gains
-    returns : the same with gains, of the classes and of the nodes (n,)
+    returns : those of the nodes with gains, (n,)
     """
     own = [_class_of(hypothesis, anchors) for hypothesis in hypotheses]
     # Without a hypothesis a class is far behind; it gains as little as the last of them.
@@ -98,27 +79,19 @@ def _with_gains(
         gains[k] = hypothesis.gain
     highest = max(hypothesis.gain for hypothesis in hypotheses)
     rest, rest_joint = classes.copy(), joint.copy()
-    asked, asked_joint = np.zeros(len(classes)), np.zeros(joint.shape[1])
+    asked, asked_joint = 0.0, np.zeros(joint.shape[1])
     for k, hypothesis in zip(own, hypotheses, strict=True):
         share, nodes = np.exp(hypothesis.log_weight - log_total), list(hypothesis.nodes)
         rest[k] -= share
         rest_joint[k, nodes] -= share
-        asked[k] += share * np.exp(hypothesis.gain - highest)
+        asked += share * np.exp(hypothesis.gain - highest)
         asked_joint[nodes] += share * np.exp(hypothesis.gain - highest)
     factor = np.exp(gains - highest)
-    weight = asked + np.maximum(rest, 0) * factor
-    total = weight.sum()
-    marginal = asked_joint + factor @ np.maximum(rest_joint, 0)
-    return weight / total, np.minimum(marginal / total, 1.0)
+    total = asked + factor @ np.maximum(rest, 0)
+    return np.asarray(np.minimum((asked_joint + factor @ np.maximum(rest_joint, 0)) / total, 1.0))
 
 
 def _class_of(hypothesis: Hypothesis, anchors: NDArray[np.int64]) -> int:
     """Return the row of the anchor that a chain passes through, or the number of anchors."""
     hit = np.flatnonzero(np.isin(anchors, hypothesis.nodes))
     return int(hit[0]) if len(hit) else len(anchors)
-
-
-def _levels_between(chosen: str, other: str) -> int:
-    """Levels from one name down to the other; half a level, to a variant, counts as one."""
-    difference = anatomical_order(other) - anatomical_order(chosen)
-    return int(copysign(ceil(abs(difference)), difference))

@@ -17,7 +17,7 @@ common step so that scores are exact too: the same on every machine, in whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -107,11 +107,9 @@ def learn_discriminant(
     settings: DiscriminantSettings,
     seed: np.random.SeedSequence,
     n_threads: int = 1,
-    on_view: Callable[[], None] = lambda: None,
 ) -> LinearDiscriminant:
     """Learn a discriminant; a sample's class is that of its largest mass, and all classes are equally probable before.
 
-    on_view : called after each view
     Raises TrainingError if no view has any sample.
     """
     pool = draw_feature_pool(settings.n_features, features, np.random.default_rng(seed))
@@ -126,8 +124,6 @@ def learn_discriminant(
         columns = run_pieces(lambda i, some=some: _columns(some[i], pool), len(some), n_threads)  # type: ignore[misc]
         with threadpool_limits(n_workers(n_threads) if len(pool) >= _WORTH_THREADS else 1, "blas"):
             sums.add(np.concatenate(columns, axis=1), np.concatenate(classes[first : first + len(some)]))
-        for _ in some:
-            on_view()
     return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage, n_threads))
 
 

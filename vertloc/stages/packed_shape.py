@@ -37,7 +37,7 @@ def unpack_shape(arrays: Mapping[str, NDArray[Any]]) -> ShapeModel:
     """Check arrays and make the shape model of them. Raises ValueError, beginning with the name of the array."""
     mean = checked_array(arrays.get("mean_mm"), "mean_mm", np.float64, (N_PAIRS, 3))
     covariance = checked_array(arrays.get("covariance_mm2"), "covariance_mm2", np.float64, (N_PAIRS, 3, 3))
-    # Distances along the chain scale the naming forest's features: none may vanish, also over several pairs.
+    # Distances along the chain scale the discriminant's features: none may vanish, also over several pairs.
     reached = np.concatenate([np.zeros((1, 3)), np.cumsum(mean, axis=0)])
     distance = np.linalg.norm(reached[:, None] - reached[None], axis=2)[np.triu_indices(N_PAIRS + 1, 1)]
     if distance.min() < 1 or np.abs(mean).max() > _FARTHEST_MM:

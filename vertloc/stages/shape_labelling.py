@@ -15,7 +15,7 @@ posture, lengths and inclinations of all links together. `chain_confidence` says
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated
 
@@ -87,15 +87,12 @@ class Labelling:
 
     centroids : world frame; candidate : (n,) row of each centroid among the candidates
     confidence : (n,) float64 in 0..1, marginal probability that this vertebra is there
-    shift_probability : probability that the chain is right as it is named, 0, or would be if every name were that many
-        levels further down; what is missing to 1 is that no chain runs here at all. Empty for no chain
     flags : what is unusual about the spine, in words: T13, L6, no T12, no L5
     """
 
     centroids: Centroids
     candidate: NDArray[np.int64]
     confidence: NDArray[np.float64]
-    shift_probability: dict[int, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
     @property
@@ -132,10 +129,10 @@ def label_chain(
     # For the confidence, evidence counts only in part.
     partly = replace(lattice, evidence=_part(lattice.evidence, nodes.certain, settings.confidence_weight))
     place = np.unique(nodes.points_mm, axis=0, return_inverse=True)[1].reshape(-1)
-    found = confidence_of(best, hypotheses, partly, nodes.level, place)
+    marginal = confidence_of(best, hypotheses, partly, nodes.level, place)
     chain = np.array(best.nodes, np.int64)
     # How probably something is centred there, under whatever name: an uncertain level is no reason to leave it out.
-    is_vertebra = np.bincount(place, found.marginal)[place[chain]]
+    is_vertebra = np.bincount(place, marginal)[place[chain]]
     kept = is_vertebra >= settings.smallest_confidence
     flags = tuple(step.flag for k, step in enumerate(best.steps) if step.flag and kept[k] and kept[k + 1])
     chain = chain[kept]
@@ -143,8 +140,7 @@ def label_chain(
     return Labelling(
         Centroids(names, nodes.points_mm[chain], "world"),
         nodes.candidate[chain],
-        found.marginal[chain],
-        found.shift_probability,
+        marginal[chain],
         flags,
     )
 

@@ -47,11 +47,6 @@ class Stack:
     extra: tuple[int, int]
     warnings: tuple[str, ...] = ()
 
-    @property
-    def is_even(self) -> bool:
-        """Whether every slice of the grid is a slice of the series."""
-        return len(self.headers) == self.grid.shape[0] and self.extra == (0, 0)
-
 
 def why_no_slice(header: DicomHeader) -> str:
     """Say why a file is no slice of a CT scan; "" if it is one."""

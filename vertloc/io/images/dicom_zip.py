@@ -57,7 +57,7 @@ def unpack_zip(path: Path) -> Unpacked:
     except _ZIP_ERRORS as error:
         unpacked.remove()
         raise ImageError(f"{path}: this zip cannot be read: {error}") from None
-    except BaseException:
+    except BaseException:  # also Ctrl-C: nothing half unpacked is left
         unpacked.remove()
         raise
     return unpacked

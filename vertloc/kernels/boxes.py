@@ -27,14 +27,14 @@ def box_offsets(
 ) -> None:
     """Fill `corners` and `scales`, as `box_features` takes them, with boxes in whole voxels of an integral image.
 
-    offset_mm, size_mm : (F, 2, 3) float32, (x, y, z) centre and edges of box A and B
+    offset_mm, size_mm : (F, 2, 3) float32, (x, y, z) centre and edges of box A and B; or (B, 1, 3), single boxes
     pad, height, width : padding of the image in voxels, and its rows and columns, padding included
     A box is at least one voxel. It is shifted, and if need be cut, to stay within the padding: a scaled or crafted
     feature may reach past it, where no memory is.
     """
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for f in range(offset_mm.shape[0]):
-        for box in range(2):
+        for box in range(offset_mm.shape[1]):
             volume = np.int64(1)
             for axis in range(3):  # (z, y, x)
                 wanted = np.rint(np.float64(size_mm[f, box, 2 - axis]) / spacing_mm)

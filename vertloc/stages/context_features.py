@@ -143,9 +143,17 @@ class FeaturePool:
 
         matrix : (3, 3), from the features' frame to the volume's
         """
-        scale = np.cbrt(abs(np.linalg.det(matrix)))
-        offset = self.offset_mm.astype(np.float64) @ matrix.T
-        return FeaturePool(offset.astype(np.float32), (self.size_mm * scale).astype(np.float32), self.rule)
+        return FeaturePool(*_transformed(self.offset_mm, self.size_mm, matrix), self.rule)
+
+
+def _transformed(
+    offset_mm: NDArray[np.float32], size_mm: NDArray[np.float32], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Turn and scale boxes, (..., 3) each; see `FeaturePool.transformed`."""
+    scale = np.cbrt(abs(np.linalg.det(matrix)))
+    # Term by term: a library's product may round otherwise, depending on the processor and on the number of boxes.
+    x, y, z = (offset_mm[..., [axis]].astype(np.float64) * matrix[:, axis] for axis in range(3))
+    return (x + y + z).astype(np.float32), (size_mm * scale).astype(np.float32)
 
 
 def draw_feature_pool(n: int, settings: ContextFeatureSettings, rng: np.random.Generator) -> FeaturePool:
@@ -239,12 +247,21 @@ def box_corners(
     returns : corners (F, 16) int32, for images of 2^31 voxels or more int64, and scales (F, 2) float32, as
         `kernels.boxes.box_features` wants them
     """
-    # The narrower, the more of them stay in the processor's cache.
-    corners = np.empty((len(pool), 16), np.int32 if image.sums.size < 2**31 else np.int64)
-    scales = np.empty((len(pool), 2), np.float32)
-    _, height, width = image.sums.shape
-    box_offsets(pool.offset_mm, pool.size_mm, spacing_mm, image.pad, height, width, corners, scales)
+    corners, scales = _offsets(pool.offset_mm, pool.size_mm, spacing_mm, image)
     scales[pool.size_mm[:, 1, 0] == 0, 1] = 0
+    return corners, scales
+
+
+def _offsets(
+    offset_mm: NDArray[np.float32], size_mm: NDArray[np.float32], spacing_mm: float, image: IntegralImage
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32]]:
+    """Flat offsets of the corners of boxes, (n, boxes, 3) each: (n, 8 boxes), and scales (n, boxes)."""
+    n, n_boxes, _ = offset_mm.shape
+    # The narrower, the more of them stay in the processor's cache.
+    corners = np.empty((n, 8 * n_boxes), np.int32 if image.sums.size < 2**31 else np.int64)
+    scales = np.empty((n, n_boxes), np.float32)
+    _, height, width = image.sums.shape
+    box_offsets(offset_mm, size_mm, spacing_mm, image.pad, height, width, corners, scales)
     return corners, scales
 
 
@@ -270,10 +287,14 @@ def fill_feature_columns(
     frame : (3, 3) for `FeaturePool.transformed`; None leaves the pool as it is
     A box that several features share is read once.
     """
-    corners, scales = box_corners(pool if frame is None else pool.transformed(frame), spacing_mm, image)
     first, boxes = pool.distinct_boxes
+    offset_mm, size_mm = pool.offset_mm.reshape(-1, 1, 3)[first], pool.size_mm.reshape(-1, 1, 3)[first]
+    if frame is not None:
+        offset_mm, size_mm = _transformed(offset_mm, size_mm, frame)
+    corners, scales = _offsets(offset_mm, size_mm, spacing_mm, image)
+    scales[size_mm[..., 0] == 0] = 0
     means = np.empty((len(first), len(positions)), np.float32)
-    box_means(image.sums.ravel(), positions, corners.reshape(-1, 8)[first], scales.ravel()[first], means)
+    box_means(image.sums.ravel(), positions, corners, scales[:, 0], means)
     difference_steps(means, boxes, np.float32(STEPS_PER_HU), out)
 
 

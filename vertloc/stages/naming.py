@@ -20,7 +20,7 @@ from vertloc.geometry import Points
 from vertloc.settings import CHECKED
 from vertloc.stages.centroid_density import Candidates, log_odds
 from vertloc.stages.context_features import fill_feature_columns, make_integral_image
-from vertloc.stages.dense_labels import BACKGROUND, N_CLASSES
+from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.discriminant import LinearDiscriminant
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.shape_labelling import Labelling
@@ -113,19 +113,19 @@ def _scores(
     z_last = int(index[:, 0].max(initial=z_first))
     image = make_integral_image(volume, discriminant.pool.rule, z_first, z_last - z_first + 1)
     positions = image.positions(*index.T)
-    scores = np.empty((len(index), N_CLASSES))
+    columns = np.empty((len(discriminant.pool), len(index)), np.int16)
     # Places with the nearest member of the chain in common share its frame, and the boxes turned into it.
     different, which = np.unique(frames.reshape(-1, 9), axis=0, return_inverse=True)
 
-    def score(k: int) -> None:
+    def fill(k: int) -> None:
         here = np.flatnonzero(which == k)
-        columns = np.empty((len(discriminant.pool), len(here)), np.int16)
+        own = np.empty((len(columns), len(here)), np.int16)
         frame = different[k].reshape(3, 3)
-        fill_feature_columns(image, positions[here], discriminant.pool, volume.spacing_mm, columns, frame)
-        scores[here] = discriminant.scores(columns)
+        fill_feature_columns(image, positions[here], discriminant.pool, volume.spacing_mm, own, frame)
+        columns[:, here] = own
 
-    run_pieces(score, len(different), n_threads)
-    return scores
+    run_pieces(fill, len(different), n_threads)
+    return discriminant.scores(columns)
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -439,13 +439,14 @@ class TestEveryForest:
             message = refusal(parts.write(tmp_path / "m.npz"))
             assert message == f"{prefix}/is_leaf: expected {n_inner + n_leaves} nodes, {n_leaves} of them leaves"
 
-    def test_a_tree_deeper_than_a_walk_can_go_is_refused(self, parts, tmp_path, prefix):
+    def test_a_tree_with_more_waiting_children_than_a_walk_holds_is_refused(self, parts, tmp_path, prefix):
         n_inner, n_leaves = parts[f"{prefix}/features"].size, self.n_leaves(parts, prefix)
         assert n_inner > 511
         # A single chain of inner nodes, and small trees of what is left.
         is_leaf = np.concatenate([np.zeros(n_inner), np.ones(n_leaves)]).astype(np.uint8)
         parts[f"{prefix}/is_leaf"] = np.packbits(is_leaf)
-        assert refusal(parts.write(tmp_path / "m.npz")) == f"{prefix}/is_leaf: deeper than 511 levels"
+        message = refusal(parts.write(tmp_path / "m.npz"))
+        assert message == f"{prefix}/is_leaf: {n_inner} right children wait in one tree, a walk can hold 511"
 
 
 @pytest.mark.parametrize("wrong", ["one more", "one less", "none", "another class", "a share", "no leaf"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import field
@@ -207,7 +208,7 @@ def settings_from_dict(kind: type[Settings], data: object, source: str, version:
 def _older_defaults(kind: type, version: int) -> dict[str, Any]:
     """Nested values that the keys of settings had, by what they say, in models of an older format."""
     defaults: dict[str, Any] = {}
-    for key, hint in get_type_hints(kind, include_extras=True).items():
+    for key, hint in _hints(kind).items():
         section = _section(hint)
         if section is not None:
             defaults[key] = _older_defaults(section, version)
@@ -236,7 +237,7 @@ def _validated(kind: type[Settings], data: object, defaults: dict[str, Any], sou
 
 def _merged(kind: type, defaults: dict[str, Any], data: dict[Any, Any]) -> dict[Any, Any]:
     """Put `data` over `defaults`, section by section; an empty section changes nothing."""
-    types = get_type_hints(kind)
+    types = _hints(kind)
     merged = dict(defaults)
     for key, value in data.items():
         section = _section(types[key])
@@ -281,7 +282,7 @@ def check_boxes_can_be_summed(section: str, rule: FeatureRule, image: Preprocess
 
 def _unknown_keys(data: dict[Any, Any], kind: type, prefix: str) -> list[str]:
     """List the keys that no settings class knows, each with the nearest one that is known."""
-    types = get_type_hints(kind)
+    types = _hints(kind)
     problems = []
     for key, value in data.items():
         if key not in types:
@@ -299,7 +300,7 @@ def _unknown_keys(data: dict[Any, Any], kind: type, prefix: str) -> list[str]:
 def _all_keys(kind: type, prefix: str = "") -> dict[str, str]:
     """Every key of a tree of settings, with the full name of its first place."""
     found: dict[str, str] = {}
-    for key, hint in get_type_hints(kind).items():
+    for key, hint in _hints(kind).items():
         found.setdefault(key, prefix + key)
         section = _section(hint)
         if section is not None:
@@ -313,6 +314,12 @@ def _section(hint: Any) -> type | None:
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             return kind
     return None
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of the fields of a settings class; they are text in the source, and compiled here."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _keys(kind: type) -> list[str]:

@@ -81,6 +81,20 @@ def test_a_member_said_to_be_larger_than_the_file_is_refused_before_anything_is_
         read_model_file(path)
 
 
+def test_only_what_shrinks_to_a_half_is_deflated(tmp_path):
+    path, rng = tmp_path / "m.npz", np.random.default_rng(0)
+    half_random = rng.integers(0, 256, 300_000).astype(np.uint8) * (rng.random(300_000) < 0.5)
+    arrays = {"random": rng.random(9000), "zeros": np.zeros(9000), "half": half_random}
+    write_model_file(path, {}, {}, arrays)
+    with zipfile.ZipFile(path) as archive:
+        kinds = {info.filename.removesuffix(".npy"): info.compress_type for info in archive.infolist()}
+    stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+    expected = {"random": stored, "zeros": deflated, "half": stored}
+    assert {name: kinds[name] for name in arrays} == expected
+    for name, array in read_model_file(path).arrays.items():
+        np.testing.assert_array_equal(array, arrays[name], strict=True)
+
+
 def test_a_file_without_an_end_is_refused():
     with pytest.raises(ModelError, match="/dev/zero: expected a model file, got a device or a pipe"):
         read_model_file(Path("/dev/zero"))

@@ -18,7 +18,7 @@ from vertloc.kernels.boxes import list_features, run_features
 from vertloc.kernels.jit import kernel
 
 STACK_ROWS = 512
-"""A walk keeps one waiting sibling for each level above it; no tree may be deeper than this."""
+"""A walk keeps the node that it is at, and the right children above that still wait; no tree may need more."""
 READ_IN_RUN, START_OF_RUN = 0.2, 3.0
 """Cost of a voxel in a run, and of starting a run, against reading one voxel on its own: measured."""
 _FEWEST_DENSE = np.uint64(32)

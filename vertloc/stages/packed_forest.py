@@ -74,12 +74,15 @@ def unpack_distributions(arrays: Arrays, rule: FeatureRule, n_classes: int) -> F
     sizes = _checked(arrays, "leaf_sizes", np.uint8, (None,))
     classes = _checked(arrays, "leaf_classes", np.uint8, (None,))
     shares = _checked(arrays, "leaf_shares", np.uint8, (len(classes),))
-    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    starts = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=starts[1:])
     if len(sizes) == 0 or starts[-1] != len(classes) or (sizes == 0).any():
         raise ValueError(f"leaf_sizes: expected sizes of at least 1 that sum to the {len(classes)} entries")
     if (classes >= n_classes).any():
         raise ValueError(f"leaf_classes: expected classes below {n_classes}")
-    if (np.add.reduceat(shares, starts[:-1], dtype=np.int64) != WHOLE).any():
+    # The sums up to the end of each leaf may wrap around, which their differences do not mind; faster than `reduceat`.
+    up_to_leaf = np.cumsum(shares, dtype=np.uint32)[starts[1:] - 1]
+    if up_to_leaf[0] != WHOLE or (np.diff(up_to_leaf) != WHOLE).any():
         raise ValueError(f"leaf_shares: expected class distributions, got leaves that do not sum to {WHOLE}")
     leaves = SparseLeaves(starts.astype(np.int32), classes, shares, n_classes)
     return _forest(arrays, rule, leaves)
@@ -102,16 +105,17 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     pool = unpack_pool(arrays, rule)
     n_nodes = len(features) + len(leaves)
     is_leaf = np.unpackbits(bits)[:n_nodes]
-    if len(bits) != -(-n_nodes // 8) or is_leaf.sum() != len(leaves):
+    if len(bits) != -(-n_nodes // 8) or np.count_nonzero(is_leaf) != len(leaves):
         raise ValueError(f"is_leaf: expected {n_nodes} nodes, {len(leaves)} of them leaves")
     try:
-        children, roots = link_nodes(is_leaf, STACK_ROWS - 1)
+        children, roots = link_nodes(is_leaf, STACK_ROWS)
     except ValueError as error:
         raise ValueError(f"is_leaf: {error}") from error
     first = _checked(arrays, "first_features", np.int32, (len(roots),))
     inner = np.flatnonzero(is_leaf == 0)
-    of_inner = first[np.searchsorted(roots, inner, side="right") - 1].astype(np.int64) + features
-    if ((of_inner < 0) | (of_inner >= len(pool))).any():
+    per_tree = np.diff(np.searchsorted(inner, roots), append=len(inner))
+    of_inner = np.repeat(first, per_tree).astype(np.int64) + features
+    if of_inner.min(initial=0) < 0 or of_inner.max(initial=-1) >= len(pool):
         raise ValueError("features: a node names a feature that is not in the pool")
     # A leaf's feature is never read, but every number in a forest means something.
     all_features, thresholds = np.zeros(n_nodes, np.int32), np.zeros(n_nodes, np.float32)

@@ -9,45 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def link_nodes(is_leaf: NDArray[np.uint8], most_levels: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def link_nodes(is_leaf: NDArray[np.uint8], stack_rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Link the trees whose nodes are told depth first, left before right.
 
     is_leaf : (nodes,) 1 for a leaf; any sequence that ends with a tree's last leaf tells whole trees, and no other does
-    most_levels : of a tree, its root and its leaves included
+    stack_rows : of the walk; at each node it holds this node, and the right children of nodes above that are still to
+        come
     returns : children (nodes, 2), see `FlatForest`, leaves with rows in their order; roots (trees,)
-    Raises ValueError if the last tree is not finished, or one is too deep.
+    Raises ValueError if the last tree is not finished, or more right children wait than the walk can hold.
     """
-    # How many right children are still to come before each node, and after the last one; a tree's end lowers it by one
-    # more than the trees before did.
-    steps = 1 - 2 * is_leaf.astype(np.int32)
-    waiting = np.concatenate([[0], np.cumsum(steps, dtype=np.int64)])
-    after, waiting = waiting[-1], waiting[:-1]
-    if after >= waiting.min(initial=0):
+    # How many right children are still to come after each node; a tree's end lowers it by one more than before.
+    after = np.cumsum(1 - 2 * is_leaf.view(np.int8), dtype=np.int32)
+    waiting = np.concatenate([np.zeros(1, np.int32), after[:-1]])
+    lowest = np.minimum.accumulate(waiting)
+    if len(after) == 0 or after[-1] >= lowest[-1]:
         raise ValueError("the last tree is not finished")
-    roots = np.concatenate([[0], np.flatnonzero(np.diff(np.minimum.accumulate(waiting))) + 1])
-    # A right child comes when as many are waiting again as before its parent.
-    narrow = np.min_scalar_type(-1 - max(-int(waiting.min()), int(waiting.max())))  # short numbers are sorted fast
-    in_order = np.argsort(waiting.astype(narrow), kind="stable")
-    right = np.empty(len(is_leaf), np.int32)
-    right[in_order[:-1]], right[in_order[-1]] = in_order[1:], 0
-    left = np.arange(1, len(is_leaf) + 1, dtype=np.int32)
-    _check_depth(is_leaf, left, right, roots, most_levels)
-    row = np.cumsum(is_leaf, dtype=np.int32) - 1
-    return np.stack([np.where(is_leaf, -1, left), np.where(is_leaf, row, right)], axis=1), roots
-
-
-def _check_depth(
-    is_leaf: NDArray[np.uint8],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
-    roots: NDArray[np.int64],
-    most_levels: int,
-) -> None:
-    inner = roots[is_leaf[roots] == 0]
-    for _ in range(most_levels - 1):
-        if len(inner) == 0:
-            return
-        level = np.concatenate([left[inner], right[inner]])
-        inner = level[is_leaf[level] == 0]
-    if len(inner):
-        raise ValueError(f"deeper than {most_levels} levels")
+    waiting -= lowest
+    most = int(waiting.max())
+    if most + 1 > stack_rows:
+        raise ValueError(f"{most} right children wait in one tree, a walk can hold {stack_rows - 1}")
+    roots = np.concatenate([[0], np.flatnonzero(lowest[1:] != lowest[:-1]) + 1])
+    # A right child comes when as many are waiting again as before its parent. Short numbers are sorted fast.
+    in_order = np.argsort(waiting.astype(np.min_scalar_type(most)), kind="stable")
+    leaves = np.flatnonzero(is_leaf.astype(bool))
+    left, right = np.arange(1, len(is_leaf) + 1, dtype=np.int32), np.empty(len(is_leaf), np.int32)
+    right[in_order[:-1]] = in_order[1:]
+    left[leaves], right[leaves] = -1, np.arange(len(leaves))
+    return np.stack([left, right], axis=1), roots

@@ -147,7 +147,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     provenance = _provenance(header.get("provenance"))
     classifier = _forest(arrays, "classifier", settings.classifier)
     centre_forest = None if settings.centres is None else _forest(arrays, "centres", settings.centres, votes=True)
-    discriminant = None if settings.naming is None else _discriminant(arrays, "naming", settings.naming)
+    discriminant = None if settings.naming is None else _discriminant(arrays, "naming", settings.naming, settings)
     how = (settings.preprocess, settings.label_radius_factor, settings.prediction)
     return Model(*how, classifier, centre_forest, discriminant, _shape(arrays), provenance)
 
@@ -169,9 +169,12 @@ def _forest(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, 
         raise ValueError(f"{prefix}/{error}") from error
 
 
-def _discriminant(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule) -> LinearDiscriminant:
+def _discriminant(
+    arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, settings: StoredSettings
+) -> LinearDiscriminant:
+    needs_usual = settings.prediction.certainty.usual_distance is None
     try:
-        return unpack_discriminant(_own(arrays, prefix), rule, N_CLASSES)
+        return unpack_discriminant(_own(arrays, prefix), rule, N_CLASSES, needs_usual)
     except ValueError as error:
         raise ValueError(f"{prefix}/{error}") from error
 

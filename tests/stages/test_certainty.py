@@ -1,5 +1,7 @@
 """How sure a level is: shifts compete, and scans unlike the training scans are told apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,8 @@ def make_discriminant(seed=0, unseen=()):
     means[list(unseen)] = 0
     pool = FeaturePool(np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.float32), FeatureRule())
     empty = np.zeros((N_CLASSES, 1), np.float32)
-    return LinearDiscriminant(pool, empty, np.zeros(N_CLASSES), means @ means.T), means
+    # Distances of samples follow the chi-squared distribution of the 26 directions that the means span.
+    return LinearDiscriminant(pool, empty, np.zeros(N_CLASSES), means @ means.T, usual_distance=60.0), means
 
 
 def scores_of(points, means):
@@ -86,6 +89,27 @@ def test_a_chain_in_its_place_is_sure():
     assert found.likeness > 0.99
     assert list(found.shift_probability) == list(range(-3, 4))
     assert sum(found.shift_probability.values()) == pytest.approx(1)
+
+
+def test_what_is_usual_is_what_the_model_has_learnt_unless_the_settings_say_it():
+    discriminant, means = make_discriminant()
+    scores = scores_of(samples(LEVELS, means, noise=3.0), means)
+    distance = judged(make_labelling(LEVELS), scores, discriminant).distance
+    likeness = {}
+    for learnt in (distance / 2, distance, distance * 2):
+        model = replace(discriminant, usual_distance=learnt)
+        likeness[learnt] = judged(make_labelling(LEVELS), scores, model).likeness
+        said = judged(make_labelling(LEVELS), scores, model, replace(SETTINGS, usual_distance=distance))
+        assert said.likeness == pytest.approx(0.5)
+    assert list(likeness.values()) == pytest.approx([0, 0.5, 1], abs=0.01)
+
+
+def test_a_model_that_could_not_measure_what_is_usual_is_sure_of_nothing():
+    discriminant, means = make_discriminant()
+    scores = scores_of(samples(LEVELS, means), means)
+    found = judged(make_labelling(LEVELS), scores, replace(discriminant, usual_distance=0.0))
+    assert not found.is_sure
+    assert found.level < 0.1
 
 
 def test_a_chain_named_one_level_too_high_knows_the_alternative():

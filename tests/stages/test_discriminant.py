@@ -8,7 +8,7 @@ import pytest
 from vertloc.errors import TrainingError
 from vertloc.geometry import Grid
 from vertloc.stages.context_features import ContextFeatureSettings, draw_feature_pool
-from vertloc.stages.discriminant import NEVER, DiscriminantSettings, learn_discriminant
+from vertloc.stages.discriminant import NEVER, DiscriminantSettings, _roots, learn_discriminant
 from vertloc.stages.forest_growing import view_columns
 from vertloc.stages.preprocess import IsotropicVolume
 from vertloc.stages.sampling import TrainingView
@@ -107,6 +107,48 @@ def test_the_order_of_views_and_the_number_of_threads_change_no_bit():
     again = learn_discriminant(views[::-1], FEATURES, SETTINGS, SEED, n_threads=3)
     np.testing.assert_array_equal(first.weights, again.weights)
     np.testing.assert_array_equal(first.offsets, again.offsets)
+    assert first.usual_distance == again.usual_distance > 0
+
+
+def held_out_distance(views, held_out):
+    """What 95 % of the views of held-out patients stay within, if only the others are learnt from."""
+    others = [view for view in views if view.patient not in held_out]
+    count = np.bincount(np.concatenate([v.targets.argmax(axis=1) for v in views]), minlength=N_CLASSES)
+    assert (_roots(count, 0) == 8).all()  # so that leaving views out does not change what the others count
+    found = learn_discriminant(others, FEATURES, SETTINGS, SEED)
+    medians = []
+    for view in views:
+        if view.patient in held_out:
+            classes = view.targets.argmax(axis=1)
+            distances = found.distances(found.scores(columns_of([view], found.pool)))
+            medians.append(np.median(distances[classes > 0, classes[classes > 0]]))
+    return np.sort(medians)[int(np.ceil(0.95 * (len(medians) - 1)))]
+
+
+@pytest.mark.parametrize("n_patients", [4, 11])
+def test_the_usual_distance_is_that_of_patients_who_are_not_learnt_from(n_patients):
+    views = make_views(n_patients)
+    names = sorted(view.patient for view in views)
+    found = learn_discriminant(views[::-1], FEATURES, SETTINGS, SEED, n_threads=2)
+    assert found.usual_distance == pytest.approx(held_out_distance(views, set(names[3::4])), rel=1e-9)
+
+
+def test_views_of_one_patient_are_held_out_together():
+    views = make_views(12)
+    twice = [replace(view, patient=f"p{k // 2}") for k, view in enumerate(views)]
+    found = learn_discriminant(twice, FEATURES, SETTINGS, SEED)
+    assert found.usual_distance == pytest.approx(held_out_distance(twice, {"p3"}), rel=1e-9)
+
+
+def test_of_too_few_patients_nothing_is_usual():
+    assert learn_discriminant(make_views(3), FEATURES, SETTINGS, SEED).usual_distance == 0
+
+
+def test_few_patients_make_new_ones_look_farther():
+    usual = [
+        learn_discriminant(make_views(n), FEATURES, DiscriminantSettings(200), SEED).usual_distance for n in (4, 60)
+    ]
+    assert usual[0] > 2 * usual[1]
 
 
 def test_scores_do_not_depend_on_the_order_of_the_sum():

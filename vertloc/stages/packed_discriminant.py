@@ -24,11 +24,16 @@ def pack_discriminant(discriminant: LinearDiscriminant) -> dict[str, NDArray[Any
         "weights": discriminant.weights,
         "offsets": discriminant.offsets,
         "gram": discriminant.gram,
+        "usual_distance": np.array([discriminant.usual_distance]),
     }
 
 
-def unpack_discriminant(arrays: Arrays, rule: FeatureRule, n_classes: int) -> LinearDiscriminant:
+def unpack_discriminant(
+    arrays: Arrays, rule: FeatureRule, n_classes: int, needs_usual_distance: bool = True
+) -> LinearDiscriminant:
     """Check stored arrays and make a discriminant of them.
+
+    needs_usual_distance : false for settings that say it themselves, as those of models from before it was learnt do
 
     Raises ValueError that begins with the name of the array, for what is missing, misshapen or out of all proportion.
     """
@@ -47,4 +52,9 @@ def unpack_discriminant(arrays: Arrays, rule: FeatureRule, n_classes: int) -> Li
     variances = np.linalg.eigvalsh(gram)
     if variances[0] < -_ROUNDED * variances[-1]:
         raise ValueError("gram: expected a covariance, got a matrix with negative eigenvalues")
-    return LinearDiscriminant(pool, weights, offsets, gram)
+    usual = 0.0
+    if needs_usual_distance or "usual_distance" in arrays:
+        usual = float(checked_array(arrays.get("usual_distance"), "usual_distance", np.float64, (1,))[0])
+    if not 0 <= usual <= _LARGEST_NUMBER:
+        raise ValueError("usual_distance: out of all proportion")
+    return LinearDiscriminant(pool, weights, offsets, gram, usual)

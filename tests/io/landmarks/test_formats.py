@@ -265,6 +265,13 @@ def verse_file(folder, entries, direction=("L", "P", "S")):
     return path
 
 
+@pytest.mark.parametrize("label", [10**400, -(10**400), 1e308, float("inf"), float("nan"), 8.5])
+def test_a_label_that_no_vertebra_of_verse_has_is_refused(label, tmp_path):
+    path = verse_file(tmp_path, [{"label": label, "X": 20, "Y": 20, "Z": 25}])
+    with pytest.raises(LandmarkError, match=r"\[1\]: expected a label of VerSe, 1 to 29, got"):
+        read_landmarks(path, Grid((50, 40, 40), (1.0, 1.0, 2.0)))
+
+
 def test_what_verse_files_leave_open_is_not_guessed(tmp_path):
     grid = Grid((50, 40, 40), (1.0, 1.0, 2.0))
     one = {"label": 8, "X": 20, "Y": 20, "Z": 25}

@@ -100,7 +100,7 @@ def _indices(path: Path, entries: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
         values = [entry.get(axis) for axis in "XYZ"]
         if any(isinstance(value, float) and math.isnan(value) for value in values):
             continue
-        name = NAME_OF_VERSE.get(int(label)) if math.isfinite(label) and label == int(label) else None
+        name = NAME_OF_VERSE.get(label)  # 8.0 is found as 8, and what no float can hold is not
         if name is None:
             if label in (0, 27, *range(30, 256)):  # coccyx and parts that are no vertebra of ours
                 continue

@@ -83,9 +83,9 @@ def test_features_share_as_few_boxes_as_the_settings_say(share, n_boxes):
 
 def test_the_distinct_boxes_give_back_all_boxes():
     pool = draw_feature_pool(40, ContextFeatureSettings(boxes_per_feature=0.5), np.random.default_rng(0))
-    first, which = pool.distinct_boxes
-    np.testing.assert_array_equal(pool.offset_mm.reshape(-1, 3)[first][which], pool.offset_mm)
-    np.testing.assert_array_equal(pool.size_mm.reshape(-1, 3)[first][which], pool.size_mm)
+    offset_mm, size_mm, which = pool.distinct_boxes
+    np.testing.assert_array_equal(offset_mm[which, 0], pool.offset_mm)
+    np.testing.assert_array_equal(size_mm[which, 0], pool.size_mm)
 
 
 @pytest.mark.parametrize("share", [0.3, 2])

@@ -28,34 +28,75 @@ def integral_image(
     out : (n_z + 2 pad + 1, y + 2 pad + 1, x + 2 pad + 1) int32, filled; sums wrap around at 2^32, so a box sum is
         exact as long as the box's own sum fits int32
     """
-    height, width = voxels.shape[1], voxels.shape[2]
-    low, high = window
-    size_z, size_y, size_x = out.shape[0] - 1, out.shape[1] - 1, out.shape[2] - 1
+    # A slice's own sums are made once, and added to the image as often as the slice counts: past the ends it repeats.
+    plane, line = np.zeros(out.shape[1:], np.int32), np.zeros(out.shape[2], np.int32)
+    plane_of = -1
     out[0] = 0
-    for z in range(size_z):
-        z_in = z_first + z - pad
-        z_inside = 0 <= z_in < voxels.shape[0]
-        z_in = min(max(z_in, 0), voxels.shape[0] - 1)
-        out[z + 1, 0] = 0
-        for y in range(size_y):
-            y_in = y - pad
-            y_inside = 0 <= y_in < height
-            y_in = min(max(y_in, 0), height - 1)
-            above = out[z, y + 1]
-            target = out[z + 1, y + 1]
-            # `line` is the running sum along x.
-            line = np.int32(0)
-            before = out[z + 1, y]
-            before_above = out[z, y]
-            target[0] = 0
-            if replicate or (z_inside and y_inside):
-                source = voxels[z_in, y_in]
-                for x in range(size_x):
-                    x_in = x - pad
-                    if replicate or 0 <= x_in < width:
-                        value = min(max(source[min(max(x_in, 0), width - 1)], low), high)
-                        line += np.int32(value) - np.int32(outside)
-                    target[x + 1] = line + above[x + 1] + before[x + 1] - before_above[x + 1]
-            else:
-                for x in range(size_x):
-                    target[x + 1] = above[x + 1] + before[x + 1] - before_above[x + 1]
+    for z in range(out.shape[0] - 1):
+        z_in = min(max(z_first + z - pad, 0), voxels.shape[0] - 1)
+        if replicate or z_in == z_first + z - pad:
+            if z_in != plane_of:
+                sum_slice(voxels[z_in], pad, window, outside, replicate, line, plane)
+                plane_of = z_in
+            for y in range(out.shape[1]):
+                add_rows(out[z, y], plane[y], out[z + 1, y])
+        else:
+            out[z + 1] = out[z]
+
+
+@kernel
+def sum_slice(
+    voxels: NDArray[np.int16],
+    pad: int,
+    window: tuple[int, int],
+    outside: int,
+    replicate: bool,
+    line: NDArray[np.int32],
+    out: NDArray[np.int32],
+) -> None:
+    """Fill `out` with the padded sums of one slice; all like `integral_image`. `line` is scratch, a row of `out`."""
+    line_of = -1
+    out[0] = 0
+    for y in range(out.shape[0] - 1):
+        y_in = min(max(y - pad, 0), voxels.shape[0] - 1)
+        if replicate or y_in == y - pad:
+            if y_in != line_of:
+                sum_row(voxels[y_in], pad, window, outside, replicate, line)
+                line_of = y_in
+            add_rows(out[y], line, out[y + 1])
+        else:
+            out[y + 1] = out[y]
+
+
+@kernel
+def sum_row(
+    voxels: NDArray[np.int16],
+    pad: int,
+    window: tuple[int, int],
+    outside: int,
+    replicate: bool,
+    out: NDArray[np.int32],
+) -> None:
+    """Fill `out` with the padded running sums of one row; all like `integral_image`."""
+    low, high = window
+    width = voxels.shape[0]
+    first = np.int32(min(max(voxels[0], low), high)) - np.int32(outside) if replicate else np.int32(0)
+    last = np.int32(min(max(voxels[width - 1], low), high)) - np.int32(outside) if replicate else np.int32(0)
+    total = np.int32(0)
+    out[0] = total
+    for x in range(pad):
+        total += first
+        out[x + 1] = total
+    for x in range(width):
+        total += np.int32(min(max(voxels[x], low), high)) - np.int32(outside)
+        out[pad + x + 1] = total
+    for x in range(pad + width, out.shape[0] - 1):
+        total += last
+        out[x + 1] = total
+
+
+@kernel
+def add_rows(a: NDArray[np.int32], b: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """Fill `out` with a + b, all of one length; sums wrap around."""
+    for x in range(out.shape[0]):
+        out[x] = a[x] + b[x]

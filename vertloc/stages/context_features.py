@@ -132,11 +132,12 @@ class FeaturePool:
         return len(self.offset_mm)
 
     @cached_property
-    def distinct_boxes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of the distinct boxes among all (2 F,), and for each feature which of them are its A and B: (F, 2)."""
+    def distinct_boxes(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """Offsets and sizes of the distinct boxes, (B, 1, 3) each; for each feature, which are its A and B: (F, 2)."""
         boxes = np.concatenate([self.offset_mm, self.size_mm], axis=2).reshape(-1, 6)
         _, first, which = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
-        return first, which.reshape(-1, 2)
+        offset_mm, size_mm = (array.reshape(-1, 1, 3)[first] for array in (self.offset_mm, self.size_mm))
+        return offset_mm, size_mm, which.reshape(-1, 2)
 
     def transformed(self, matrix: NDArray[np.float64]) -> FeaturePool:
         """Turn and scale the features, the boxes' sizes by the mean scale; boxes stay along the axes.
@@ -152,7 +153,7 @@ def _transformed(
     """Turn and scale boxes, (..., 3) each; see `FeaturePool.transformed`."""
     scale = np.cbrt(abs(np.linalg.det(matrix)))
     # Term by term: a library's product may round otherwise, depending on the processor and on the number of boxes.
-    x, y, z = (offset_mm[..., [axis]].astype(np.float64) * matrix[:, axis] for axis in range(3))
+    x, y, z = (offset_mm[..., axis, None] * matrix[:, axis] for axis in range(3))
     return (x + y + z).astype(np.float32), (size_mm * scale).astype(np.float32)
 
 
@@ -287,13 +288,12 @@ def fill_feature_columns(
     frame : (3, 3) for `FeaturePool.transformed`; None leaves the pool as it is
     A box that several features share is read once.
     """
-    first, boxes = pool.distinct_boxes
-    offset_mm, size_mm = pool.offset_mm.reshape(-1, 1, 3)[first], pool.size_mm.reshape(-1, 1, 3)[first]
+    offset_mm, size_mm, boxes = pool.distinct_boxes
     if frame is not None:
         offset_mm, size_mm = _transformed(offset_mm, size_mm, frame)
     corners, scales = _offsets(offset_mm, size_mm, spacing_mm, image)
     scales[size_mm[..., 0] == 0] = 0
-    means = np.empty((len(first), len(positions)), np.float32)
+    means = np.empty((len(corners), len(positions)), np.float32)
     box_means(image.sums.ravel(), positions, corners, scales[:, 0], means)
     difference_steps(means, boxes, np.float32(STEPS_PER_HU), out)
 

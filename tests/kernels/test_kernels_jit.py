@@ -39,10 +39,10 @@ print(caller(1))
 """
 
 
-def call(folder, **environment):
+def call(folder, script="caller.py", **environment):
     """Run the two kernels of a folder in a new process; return what it printed and what it warned of."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    done = subprocess.run([sys.executable, "caller.py"], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -60,6 +60,23 @@ def test_a_kernel_whose_callee_in_another_file_has_changed_is_compiled_anew(kern
     assert list(kernels.rglob("*.nbi")), "nothing was cached"
     (kernels / "callee.py").write_text(CALLEE.format(2))
     assert call(kernels) == ("30\n", "")
+
+
+STARTED = """
+import sys
+from vertloc.kernels.jit import start_kernels
+
+start_kernels()
+assert "scipy.linalg" not in sys.modules
+import caller
+import scipy.linalg
+assert scipy.linalg.det([[2.0]]) == 2
+"""
+
+
+def test_kernels_that_were_made_ready_work_and_hide_nothing_afterwards(kernels):
+    (kernels / "started.py").write_text(STARTED)
+    assert call(kernels, "started.py") == ("20\n", "")
 
 
 def test_what_is_compiled_once_is_not_compiled_again(kernels):

@@ -8,9 +8,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
-
-from tqdm import tqdm
 
 from vertloc.cli.printing import complain, printable, say
 
@@ -20,9 +17,8 @@ __all__ = ["complain", "progress_bar", "say"]
 @contextmanager
 def progress_bar(args: Namespace, n_steps: int, unit: str) -> Iterator[Callable[[], None]]:
     """Give a function to call after each step; the bar shows on a terminal only. Sets up the log as well."""
-    hidden = args.quiet or not sys.stderr.isatty()
-    with tqdm(total=n_steps, unit=unit, disable=hidden, file=sys.stderr, dynamic_ncols=True) as bar:
-        handler = _BarHandler()
+    with _bar(args, n_steps, unit) as (step, write):
+        handler = _LogHandler(write)
         handler.setFormatter(logging.Formatter("%(message)s"))
         handler.setLevel(logging.INFO if args.verbose else logging.WARNING)
         logger = logging.getLogger("vertloc")
@@ -30,18 +26,34 @@ def progress_bar(args: Namespace, n_steps: int, unit: str) -> Iterator[Callable[
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
-            yield partial(_step, bar)
+            yield step
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous)
 
 
-def _step(bar: Any) -> None:
-    bar.update()
+@contextmanager
+def _bar(args: Namespace, n_steps: int, unit: str) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+    """Give what to call after each step, and what writes a line above the bar, if there is one."""
+    if args.quiet or not sys.stderr.isatty():
+        yield lambda: None, lambda line: print(line, file=sys.stderr)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=n_steps, unit=unit, file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def step() -> None:
+            bar.update()
+
+        yield step, partial(tqdm.write, file=sys.stderr)
 
 
-class _BarHandler(logging.Handler):
+class _LogHandler(logging.Handler):
     """Writes log lines above the bar instead of through it."""
 
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(printable(self.format(record)), file=sys.stderr)
+        self._write(printable(self.format(record)))

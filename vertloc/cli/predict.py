@@ -24,7 +24,8 @@ from vertloc.io.outputs import make_folder
 from vertloc.models import find_model
 
 if TYPE_CHECKING:
-    from vertloc.batch.predicting import CaseResult
+    from vertloc.batch.predicting import CaseResult, ModelSource
+    from vertloc.model import Model
 
 
 def run(args: Namespace) -> int:
@@ -35,18 +36,9 @@ def run(args: Namespace) -> int:
 
         check_can_report()
     cases = _cases(args)
-    model_path = find_model(args.model)
-    with ThreadPoolExecutor(1) as reader:
-        # Reading and checksums do not hold the interpreter's lock: the other core imports what computes meanwhile.
-        stored = reader.submit(read_model_file, model_path)
-        sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
-        from vertloc.batch.predicting import ModelSource, PredictOptions, predict_cases
-        from vertloc.config import read_prediction_settings
-        from vertloc.model import model_of
+    model, source = _model(args)
+    from vertloc.batch.predicting import PredictOptions, predict_cases
 
-        model = model_of(stored.result())
-        if args.config is not None:
-            model = replace(model, settings=read_prediction_settings(args.config, model.settings))
     start = time.perf_counter()
     options = PredictOptions(
         args.frame, args.preview, args.resume, cluster=args.dask, formats=args.format, known=tuple(args.known)
@@ -60,7 +52,6 @@ def run(args: Namespace) -> int:
                 results.append(result)
                 step()
 
-            source = ModelSource(model_path, sha256.result)
             predict_cases(cases, model, args.out, args.n_jobs, options, done, source)
             is_stopped = False
     finally:
@@ -69,9 +60,31 @@ def run(args: Namespace) -> int:
         seconds = time.perf_counter() - start
         scans = [case.scan for case in cases]
         is_part = args.part is not None
-        run = Run(sys.argv, scans, model, model_path, sha256.result(), args.frame, seconds, is_stopped, is_part)
+        run = Run(sys.argv, scans, model, source.path, source.sha256(), args.frame, seconds, is_stopped, is_part)
         write_manifest(_manifest_path(args), run, results, args.out)
     return _tell(args, results, seconds)
+
+
+def _model(args: Namespace) -> tuple[Model, ModelSource]:
+    """Load the model and the settings that the arguments name, and make the kernels ready meanwhile."""
+    path = find_model(args.model)
+    with ThreadPoolExecutor(1) as reader:
+        # Most of reading, checks and checksums does not hold the interpreter's lock: meanwhile the other core imports
+        # what computes.
+        stored = reader.submit(read_model_file, path)
+        from vertloc.batch.job import ModelSource
+        from vertloc.config import read_prediction_settings
+        from vertloc.kernels.jit import start_kernels
+        from vertloc.model import model_of
+
+        made = reader.submit(lambda: model_of(stored.result()))
+        sha256 = reader.submit(lambda: file_sha256(stored.result().path))  # nothing more of what is no model is read
+        if not args.dask:
+            start_kernels()
+        model = made.result()
+    if args.config is not None:
+        model = replace(model, settings=read_prediction_settings(args.config, model.settings))
+    return model, ModelSource(path, sha256.result)
 
 
 def _manifest_path(args: Namespace) -> Path:

@@ -3,6 +3,8 @@
 Numba keeps compiled code by the file of each function alone: a kernel that calls a kernel of another file would go on
 running the old callee after that file has changed. Here the code is kept in a folder named after the sources of all
 kernels, so that a change to any of them compiles all of them anew.
+
+Numba itself is imported at the first call of a kernel: models are loaded and settings are checked without it.
 """
 
 from __future__ import annotations
@@ -12,27 +14,71 @@ import hashlib
 import logging
 import os
 import stat
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numba
-
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_config: Any = numba.config
 
 logger = logging.getLogger(__name__)
 
+_making = threading.Lock()
+
 
 def kernel(function: Function) -> Function:
-    """Compile a function: cached on disk, without the interpreter lock, without fastmath."""
-    place = _place_for(Path(function.__code__.co_filename).parent)
-    with _numba_cache(place):
-        compiled: Any = numba.njit(cache=place is not None, nogil=True, error_model="numpy")(function)
-    return cast(Function, compiled)
+    """Compile a function at its first call: cached on disk, without the interpreter lock, without fastmath."""
+    return cast(Function, _Kernel(function))
+
+
+class _Kernel:
+    """A function, and its compiled twin once somebody asks for that."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.compiled(*arguments)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """What numba makes of the function."""
+        import numba
+
+        function: Any = self.__wrapped__  # type: ignore[attr-defined]
+        with _making:
+            place = _place_for(Path(function.__code__.co_filename).parent)
+            with _numba_cache(place):
+                return numba.njit(cache=place is not None, nogil=True, error_model="numpy")(function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """Numba asks for this when a kernel that calls this one is compiled."""
+        return self.compiled._numba_type_
+
+
+@kernel
+def _do_nothing() -> None:
+    pass
+
+
+def start_kernels() -> None:
+    """Import numba, and make ready what the first kernel would wait for: for a program that is ours alone.
+
+    Numba looks for SciPy's linear algebra, whose import takes as long as all of numba's. No kernel makes use of it, so
+    it is hidden for the moment; compiled functions that do could not be compiled in this process any more.
+    """
+    is_hidden = "scipy.linalg" not in sys.modules
+    if is_hidden:
+        sys.modules["scipy.linalg"] = None  # type: ignore[assignment]
+    try:
+        _do_nothing()
+    finally:
+        if is_hidden:
+            del sys.modules["scipy.linalg"]
 
 
 def sources_key(folder: Path) -> str:
@@ -63,8 +109,11 @@ def _place_for(folder: Path) -> Path | None:
 
 def _places(folder: Path) -> Iterator[Path]:
     """Yield where compiled code may be kept: numba's own order."""
-    if _config.CACHE_DIR:
-        yield Path(_config.CACHE_DIR)
+    import numba
+
+    config: Any = numba.config
+    if config.CACHE_DIR:
+        yield Path(config.CACHE_DIR)
     yield folder / "__pycache__"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - keeps "~" if homeless
     if os.path.isabs(home):  # noqa: PTH117
@@ -103,9 +152,12 @@ def _warn_once(what: str) -> None:
 @contextmanager
 def _numba_cache(place: Path | None) -> Iterator[None]:
     """Point numba at a folder while one function is decorated; other users of numba in this process keep theirs."""
-    before = _config.CACHE_DIR
-    _config.CACHE_DIR = str(place or before)
+    import numba
+
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(place or before)
     try:
         yield
     finally:
-        _config.CACHE_DIR = before
+        config.CACHE_DIR = before

@@ -32,7 +32,7 @@ def naive_trees(is_leaf):
 
 def linked(is_leaf, stack_rows):
     try:
-        return SOUND, *link_nodes(np.array(is_leaf, np.uint8), stack_rows)
+        return SOUND, *link_nodes(np.array(is_leaf, bool), stack_rows)
     except ValueError as error:
         return next(fault for fault in (UNFINISHED, TOO_MANY) if fault in str(error)), None, None
 

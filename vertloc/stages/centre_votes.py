@@ -72,8 +72,7 @@ def find_centres(
     voxel, mass = _voters(posterior, settings)
     if len(voxel) == 0:
         return Centres(np.empty((0, 3)), np.empty(0))
-    index = np.stack(np.unravel_index(voxel, volume.grid.shape), axis=1)
-    points = volume.grid.to_world(index)
+    points = volume.grid.to_world(np.stack(np.unravel_index(voxel, volume.grid.shape), axis=1))
     leaves = _leaves_of_all_trees(volume, voxel, forest, n_threads)
     cells, low = _collect(points, leaves, forest.rows(), mass, n_threads)
     return _modes(cells, low, settings, n_threads)

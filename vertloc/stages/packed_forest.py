@@ -104,7 +104,7 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     bits = _checked(arrays, "is_leaf", np.uint8, (None,))
     pool = unpack_pool(arrays, rule)
     n_nodes = len(features) + len(leaves)
-    is_leaf = np.unpackbits(bits)[:n_nodes]
+    is_leaf = np.unpackbits(bits)[:n_nodes].view(np.bool_)
     if len(bits) != -(-n_nodes // 8) or np.count_nonzero(is_leaf) != len(leaves):
         raise ValueError(f"is_leaf: expected {n_nodes} nodes, {len(leaves)} of them leaves")
     try:
@@ -112,14 +112,16 @@ def _forest(arrays: Arrays, rule: FeatureRule, leaves: Leaves) -> FlatForest:
     except ValueError as error:
         raise ValueError(f"is_leaf: {error}") from error
     first = _checked(arrays, "first_features", np.int32, (len(roots),))
-    inner = np.flatnonzero(is_leaf == 0)
-    per_tree = np.diff(np.searchsorted(inner, roots), append=len(inner))
-    of_inner = np.repeat(first, per_tree).astype(np.int64) + features
-    if of_inner.min(initial=0) < 0 or of_inner.max(initial=-1) >= len(pool):
+    if first.min() < 0 or first.max() >= len(pool):
+        raise ValueError("first_features: a tree names a feature that is not in the pool")
+    # Of a tree's nodes one more is a leaf than is none.
+    of_inner = np.repeat(first, np.diff(roots, append=n_nodes) // 2)
+    of_inner += features
+    if of_inner.max(initial=0) >= len(pool):
         raise ValueError("features: a node names a feature that is not in the pool")
     # A leaf's feature is never read, but every number in a forest means something.
     all_features, thresholds = np.zeros(n_nodes, np.int32), np.zeros(n_nodes, np.float32)
-    all_features[inner], thresholds[inner] = of_inner, thresholds_in_hu(steps)
+    all_features[~is_leaf], thresholds[~is_leaf] = of_inner, thresholds_in_hu(steps)
     return FlatForest(roots, children, all_features, thresholds, leaves, pool)
 
 

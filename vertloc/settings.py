@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 """What every settings class is made with: `@dataclass(frozen=True, config=CHECKED)`."""
 
 

@@ -211,10 +211,12 @@ def test_a_huge_header_is_refused_unread(tmp_path):
 # A header that does not fit
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, "2", None, True, [2]])
+@pytest.mark.parametrize("version", [0, 1, 4, "2", None, True, [2], 2.5])
 def test_another_format_version_is_refused(parts, tmp_path, version):
     parts.header["format_version"] = version
-    assert f"format version {version!r}, this vertloc reads 2" in refusal(parts.write(tmp_path / "m.npz"))
+    assert f"format version {version!r}, this vertloc reads 2 and 3; train the model again" in refusal(
+        parts.write(tmp_path / "m.npz")
+    )
 
 
 @pytest.mark.parametrize("labels", [list(VERTEBRAE[::-1]), list(VERTEBRAE[1:]), [], None, "C1"])
@@ -236,7 +238,7 @@ def test_missing_checksums_are_refused(parts, tmp_path, checksums):
 
 
 @pytest.mark.parametrize("key", ["settings", "provenance", "labels", "sha256", "format", "format_version"])
-@pytest.mark.parametrize("value", ["absent", None, 3, "x", [], {}, [[]], {"a": 1}])
+@pytest.mark.parametrize("value", ["absent", None, 7, "x", [], {}, [[]], {"a": 1}])
 def test_every_part_of_the_header_must_be_there_and_of_its_kind(parts, tmp_path, key, value):
     if value == "absent":
         del parts.header[key]
@@ -309,7 +311,7 @@ def test_a_setting_that_is_missing_was_added_later_and_has_its_default(parts, tm
 
 def with_a_new_key(kind):
     """The settings class of some later version: one more key in it, and in every class below it."""
-    annotations, values = {"added_later": Annotated[int, Field(ge=0), Before(3, 5)]}, {"added_later": 7}
+    annotations, values = {"added_later": Annotated[int, Field(ge=0), Before(4, 5)]}, {"added_later": 7}
     for field in dataclasses.fields(kind):
         hint = get_type_hints(kind)[field.name]
         section = next((k for k in (hint, *get_args(hint)) if dataclasses.is_dataclass(k)), None)
@@ -320,15 +322,14 @@ def with_a_new_key(kind):
     return checked(frozen=True, config=CHECKED)(later)
 
 
-@pytest.mark.parametrize(("version", "value"), [(2, 5), (3, 7)])
+@pytest.mark.parametrize(("version", "value"), [(3, 5), (4, 7)])
 def test_a_model_loads_after_a_key_was_added_to_every_settings_class(
     parts, toy_model, toy_scans, tmp_path, monkeypatch, version, value
 ):
     before = localize(toy_scans[5].volume, toy_model)
     later = with_a_new_key(module.StoredSettings)
     monkeypatch.setattr(module, "StoredSettings", later)
-    for reader in (module, model_file):
-        monkeypatch.setattr(reader, "FORMAT_VERSION", version)
+    monkeypatch.setattr(model_file, "_READ_VERSIONS", (3, 4))
     parts.header["format_version"] = version
     model = load_model(parts.write(tmp_path / "m.npz"))
     assert model.preprocess.added_later == model.settings.chain.added_later == value

@@ -170,16 +170,21 @@ def _named(
     n_jobs: int,
     known: Centroids | None,
 ) -> tuple[Candidates, Labelling]:
-    """Name the proposed places in the frame of a chain, and those of the chain found so, as often as is set."""
+    """Name the proposed places in the frame of a chain, and in that of the chain found so, as often as is set.
+
+    In between, places are moved to where the discriminant expects their centroids; those that a person set stay.
+    """
     assert model.discriminant is not None
-    settings, candidates = model.settings, proposals
-    labels = () if known is None else known.labels
+    settings, candidates, places_mm = model.settings, proposals, proposals.places_mm
+    labels, certain_mm = ((), np.empty((0, 3))) if known is None else (known.labels, known.points_mm)
     for k in range(settings.naming.passes):
         if len(chain.centroids) == 0:
             break
-        candidates = name_in_spine_frame(
-            volume, proposals.places_mm, chain, model.discriminant, model.shape, settings.naming, n_jobs
+        candidates, corrected_mm = name_in_spine_frame(
+            volume, places_mm, chain, model.discriminant, model.shape, settings.naming, n_jobs
         )
+        is_certain = (places_mm[:, None] == certain_mm).all(axis=2).any(axis=1)
+        places_mm = np.where(is_certain[:, None], places_mm, corrected_mm)
         if known is not None:
             candidates = with_known(candidates, known)
         is_last = k == settings.naming.passes - 1

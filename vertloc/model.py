@@ -143,11 +143,12 @@ def _named(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
 
 
 def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
-    settings = settings_from_dict(StoredSettings, header.get("settings"), "its settings", header["format_version"])
+    version = header["format_version"]
+    settings = settings_from_dict(StoredSettings, header.get("settings"), "its settings", version)
     provenance = _provenance(header.get("provenance"))
     classifier = _forest(arrays, "classifier", settings.classifier)
     centre_forest = None if settings.centres is None else _forest(arrays, "centres", settings.centres, votes=True)
-    discriminant = None if settings.naming is None else _discriminant(arrays, "naming", settings.naming, settings)
+    discriminant = None if settings.naming is None else _discriminant(arrays, settings.naming, version)
     how = (settings.preprocess, settings.label_radius_factor, settings.prediction)
     return Model(*how, classifier, centre_forest, discriminant, _shape(arrays), provenance)
 
@@ -169,14 +170,11 @@ def _forest(arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, 
         raise ValueError(f"{prefix}/{error}") from error
 
 
-def _discriminant(
-    arrays: Mapping[str, NDArray[Any]], prefix: str, rule: FeatureRule, settings: StoredSettings
-) -> LinearDiscriminant:
-    needs_usual = settings.prediction.certainty.usual_distance is None
+def _discriminant(arrays: Mapping[str, NDArray[Any]], rule: FeatureRule, version: int) -> LinearDiscriminant:
     try:
-        return unpack_discriminant(_own(arrays, prefix), rule, N_CLASSES, needs_usual)
+        return unpack_discriminant(_own(arrays, "naming"), rule, N_CLASSES, version)
     except ValueError as error:
-        raise ValueError(f"{prefix}/{error}") from error
+        raise ValueError(f"naming/{error}") from error
 
 
 def _shape(arrays: Mapping[str, NDArray[Any]]) -> ShapeModel:

@@ -35,7 +35,8 @@ def make_discriminant(seed=0, unseen=()):
     pool = FeaturePool(np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.float32), FeatureRule())
     empty = np.zeros((N_CLASSES, 1), np.float32)
     # Distances of samples follow the chi-squared distribution of the 26 directions that the means span.
-    return LinearDiscriminant(pool, empty, np.zeros(N_CLASSES), means @ means.T, usual_distance=60.0), means
+    no_place = np.zeros((3, 1), np.float32), np.zeros((N_CLASSES, 3))
+    return LinearDiscriminant(pool, empty, np.zeros(N_CLASSES), means @ means.T, *no_place, usual_distance=60.0), means
 
 
 def scores_of(points, means):

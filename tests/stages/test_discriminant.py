@@ -8,9 +8,10 @@ import pytest
 from vertloc.errors import TrainingError
 from vertloc.geometry import Grid
 from vertloc.stages.context_features import ContextFeatureSettings, draw_feature_pool
-from vertloc.stages.discriminant import NEVER, DiscriminantSettings, _roots, learn_discriminant
+from vertloc.stages.discriminant import NEVER, DiscriminantSettings, learn_discriminant
 from vertloc.stages.forest_growing import view_columns
 from vertloc.stages.preprocess import IsotropicVolume
+from vertloc.stages.sample_sums import SampleSums
 from vertloc.stages.sampling import TrainingView
 
 FEATURES = ContextFeatureSettings(largest_offset_mm=12, largest_size_mm=9)
@@ -87,6 +88,50 @@ def test_samples_of_rare_classes_are_as_if_they_were_there_more_often():
     np.testing.assert_allclose(found.scores(new)[:, seen], expected[:, seen], rtol=1e-4, atol=1e-4)
 
 
+def with_displacements(views, seed=5):
+    """Samples whose displacement is told by the intensity around them, on average, and one of their class."""
+    rng = np.random.default_rng(seed)
+    pool = draw_feature_pool(SETTINGS.n_features, FEATURES, np.random.default_rng(SEED))
+    told = []
+    for view in views:
+        columns, classes = columns_of([view], pool).T / 100, view.targets.argmax(axis=1)
+        displacement = columns[:, :3] + columns[:, 3:6] + classes[:, None] * (0, 1, -2) + rng.normal(0, 0.5, (60, 3))
+        displacement = np.rint(np.clip(displacement, -30, 30) * 16) / 16  # what is added up is exact
+        displacement[classes == 0] = 0
+        told.append(replace(view, displacement_mm=displacement))
+    return told
+
+
+@pytest.mark.parametrize("balance", [0, 1])
+def test_displacements_are_those_of_ridge_regression_within_the_classes(balance):
+    views = with_displacements(make_views(8, classes=(0, 1, 1, 1, 3)))
+    found = learn_discriminant(views, FEATURES, replace(SETTINGS, balance=balance), SEED)
+    classes = np.concatenate([view.targets.argmax(axis=1) for view in views])
+    times = SampleSums.of(np.bincount(classes, minlength=N_CLASSES), 1, balance).roots[classes] ** 2
+    assert (len(set(times)) > 1) == bool(balance)
+    x, y = columns_of(views, found.pool).T.astype(float), np.concatenate([view.displacement_mm for view in views])
+    x, y, classes = (np.repeat(values, times, axis=0) for values in (x, y, classes))
+    x_mean, y_mean = ({c: values[classes == c].mean(axis=0) for c in np.unique(classes)} for values in (x, y))
+    spread = x.std(axis=0) + 1
+    x = (x - np.stack([x_mean[c] for c in classes])) / spread
+    y = y - np.stack([y_mean[c] for c in classes])
+    shrinkage, variance = SETTINGS.shrinkage, np.mean(x**2)
+    # The same as more samples: the square root of the penalty for every feature, and no displacement.
+    penalty = np.sqrt(len(x) * shrinkage / (1 - shrinkage) * variance) * np.eye(x.shape[1])
+    weights = np.linalg.lstsq(np.concatenate([x, penalty]), np.concatenate([y, np.zeros((x.shape[1], 3))]))[0]
+    others = make_views(2, seed=9, classes=(1, 3))
+    new, taken_for = columns_of(others, found.pool), np.concatenate([v.targets.argmax(axis=1) for v in others])
+    expected = [y_mean[c] + (one - x_mean[c]) / spread @ weights for one, c in zip(new.T, taken_for, strict=True)]
+    np.testing.assert_allclose(found.displacements_mm(new, taken_for), expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(expected).max() > 1
+
+
+def test_views_that_tell_no_displacement_teach_none():
+    found = learn_discriminant(make_views(), FEATURES, SETTINGS, SEED)
+    assert not found.place_weights.any()
+    assert not found.place_offsets.any()
+
+
 def test_it_tells_classes_apart_that_it_has_not_seen_the_samples_of():
     found = learn_discriminant(make_views(), FEATURES, DiscriminantSettings(n_features=200), SEED)
     others = make_views(3, seed=7)
@@ -102,11 +147,13 @@ def test_a_class_without_samples_is_never_named():
 
 
 def test_the_order_of_views_and_the_number_of_threads_change_no_bit():
-    views = make_views(30)
+    views = with_displacements(make_views(30))
     first = learn_discriminant(views, FEATURES, SETTINGS, SEED)
     again = learn_discriminant(views[::-1], FEATURES, SETTINGS, SEED, n_threads=3)
     np.testing.assert_array_equal(first.weights, again.weights)
     np.testing.assert_array_equal(first.offsets, again.offsets)
+    np.testing.assert_array_equal(first.place_weights, again.place_weights)
+    np.testing.assert_array_equal(first.place_offsets, again.place_offsets)
     assert first.usual_distance == again.usual_distance > 0
 
 
@@ -114,7 +161,7 @@ def held_out_distance(views, held_out):
     """What 95 % of the views of held-out patients stay within, if only the others are learnt from."""
     others = [view for view in views if view.patient not in held_out]
     count = np.bincount(np.concatenate([v.targets.argmax(axis=1) for v in views]), minlength=N_CLASSES)
-    assert (_roots(count, 0) == 8).all()  # so that leaving views out does not change what the others count
+    assert (SampleSums.of(count, 1, 0).roots == 8).all()  # leaving views out does not change what the others count
     found = learn_discriminant(others, FEATURES, SETTINGS, SEED)
     medians = []
     for view in views:

@@ -69,7 +69,14 @@ def name(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
     chain = scan.centroids if chain is None else chain
     first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
     settings = NamingSettings(**options)
-    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)
+    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)[0]
+
+
+def corrected(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
+    chain = scan.centroids if chain is None else chain
+    first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
+    settings = NamingSettings(**options)
+    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)[1]
 
 
 def probability(found):
@@ -107,6 +114,50 @@ def test_a_place_is_named_by_its_voxels_scores_in_the_frame_of_the_nearest_membe
     np.testing.assert_allclose(probability(found), expected[found.rank], rtol=1e-5)
     np.testing.assert_array_equal(found.rank, np.flatnonzero(expected >= 1e-6))
     assert len(found) > 0
+
+
+def errors(scan, places_mm):
+    return np.linalg.norm(places_mm - scan.centroids.points_mm, axis=1)
+
+
+def test_corrected_places_lie_nearer_to_their_centroids(learnt):
+    before, after = [], []
+    for seed in range(40, 60):
+        scan = make_scan(seed)
+        missed = scan.centroids.points_mm + np.random.default_rng(seed).normal(0, 1.5, (4, 3))
+        before.append(errors(scan, missed))
+        after.append(errors(scan, corrected(scan, learnt, missed)))
+    assert np.mean(after) < 0.8 * np.mean(before)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_place_is_moved_a_share_of_the_way_that_its_voxels_features_tell_in_its_frame(learnt, share):
+    scan = make_scan(9)
+    members = np.array([(44, 2, 2), (30, 7, 8), (16, 14, 12)])
+    chain = Centroids(("T11", "T12", "L1"), scan.volume.grid.to_world(members), "world")
+    place = scan.volume.grid.to_world((22.3, 8.4, 7.2))
+    found = corrected(scan, learnt, place, chain, correction=share)
+    frame = spine_frames(chain.points_mm, np.arange(17, 20), PRIOR)[1]
+    image = make_integral_image(scan.volume, learnt.pool.rule)
+    corners, scales = box_corners(learnt.pool.transformed(frame), 3.0, image)
+    steps = np.floor(
+        feature_values(image, image.positions(*np.array([[22], [8], [7]])), corners, scales) * STEPS_PER_HU
+    )
+    likeliest = 1 + learnt.scores(steps.T.astype(np.int16))[0, 1:].argmax()
+    told = frame @ (learnt.place_weights.astype(float) @ steps[0] + learnt.place_offsets[likeliest])
+    way = scan.volume.grid.to_world((22, 8, 7)) + told - place
+    assert np.linalg.norm(way) > 0.5
+    way *= min(1, 6 / np.linalg.norm(way))
+    np.testing.assert_allclose(found, place + share * way, atol=1e-9)
+
+
+def test_no_place_is_moved_far_whatever_the_features_tell(learnt):
+    scan = make_scan(9)
+    places = scan.volume.grid.to_world(np.random.default_rng(1).uniform(-10, 60, (30, 3)))
+    wild = replace(learnt, place_offsets=learnt.place_offsets + 1000)
+    moved = np.linalg.norm(corrected(scan, wild, places, correction=1.0) - places, axis=1)
+    np.testing.assert_allclose(moved, 6)
+    assert corrected(scan, learnt, np.empty((0, 3))).shape == (0, 3)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

@@ -73,6 +73,21 @@ def test_a_changed_view_has_its_samples_at_the_centroids_in_the_world(seed):
         assert shown.sum() >= 3 * STILL.samples_per_vertebra
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_samples_tell_the_way_to_their_centroids_in_their_own_frames(seed):
+    scan = make_scan()
+    settings = replace(STILL, scatter_mm=4.0, tilt_degrees=8.0, scale_deviation=0.1, changes=ALL)
+    farthest = 0.0
+    for view in views_of(scan, settings, seed):
+        shown = view.classes != BACKGROUND
+        assert not view.displacement_mm[~shown].any()
+        way = np.einsum("nij,nj->ni", view.frames[view.frame], view.displacement_mm)[shown]
+        points = view.volume.grid.to_world(view.index[shown].astype(float))
+        np.testing.assert_allclose(points + way, scan.centroids.points_mm[view.classes[shown] - 13], atol=1e-9)
+        farthest = max(farthest, np.linalg.norm(way, axis=1).max())
+    assert farthest > 4
+
+
 def test_the_first_view_is_the_whole_scan_and_crops_hold_successive_vertebrae():
     scan = make_scan()
     views = views_of(scan, replace(STILL, changes=replace(CUT, cropped=1, narrowed=0), views_per_scan=20))
@@ -112,6 +127,7 @@ def test_training_views_say_the_class_of_every_sample_in_the_order_of_the_scans(
     for view, again in zip(views, naming_views(scans, PRIOR, settings, seed, n_threads=3), strict=True):
         np.testing.assert_array_equal(view.index, again.index)
         np.testing.assert_array_equal(view.frames, again.frames)
+        np.testing.assert_array_equal(view.displacement_mm, again.displacement_mm)
         np.testing.assert_array_equal(view.volume.voxels, again.volume.voxels)
 
 

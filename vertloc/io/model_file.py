@@ -28,7 +28,8 @@ from vertloc.errors import ModelError
 from vertloc.io.atomic import write_bytes_atomically
 from vertloc.vertebrae import VERTEBRAE
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_READ_VERSIONS = (2, FORMAT_VERSION)
 _HEADER = "header.json"
 _MOST_HEADER_BYTES = 4_000_000
 # Our own arrays shrink to three quarters, those of tiny models to a fifth; a bomb of zeros to a thousandth.
@@ -164,8 +165,9 @@ def _read_header(archive: zipfile.ZipFile, file_bytes: int) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != "vertloc model":
         raise ValueError("the header does not describe a vertloc model")
     version = header.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        raise ValueError(f"format version {version!r}, this vertloc reads {FORMAT_VERSION}; train the model again")
+    if version not in _READ_VERSIONS or isinstance(version, bool):
+        known = " and ".join(map(str, _READ_VERSIONS))
+        raise ValueError(f"format version {version!r}, this vertloc reads {known}; train the model again")
     if header.get("labels") != list(VERTEBRAE):
         raise ValueError("the label table differs from C1 ... S2")
     return header

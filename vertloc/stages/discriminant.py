@@ -11,8 +11,15 @@ so that what differs from patient to patient counts little, and what differs fro
 rare classes count more in C, or it would be that of the regions which most scans show. C is shrunk towards the
 identity, in units of each feature's own spread.
 
-Features are whole steps (see `STEPS_PER_HU`), so the sums over the samples are exact, and weights are rounded to a
-common step so that scores are exact too: the same on every machine, in whatever order a library adds.
+The same covariance answers a second question, where the centroid lies from a sample that has missed it: with R, the
+covariance of features and displacements d within the classes, and the mean displacement e_c of a class,
+
+    d_c(x) = e_c + R^T C^-1 (x - m_c),
+
+linear regression, as each step of supervised descent is one (Xiong and De la Torre, CVPR 2013).
+
+Sums over samples are exact (see `sample_sums`), and weights are rounded to a common step so that scores are exact too:
+the same on every machine, in whatever order a library adds.
 
 How far from its class a sample lies, if its patient was not learnt from, depends on how many others were. So every
 fourth patient is held out at first, to measure that, and learnt from only then.
@@ -20,7 +27,7 @@ fourth patient is held out at first, to measure that, and learnt from only then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,21 +35,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
-from threadpoolctl import threadpool_limits
 
 from vertloc.errors import TrainingError
 from vertloc.settings import CHECKED, Share
 from vertloc.stages.context_features import ContextFeatureSettings, FeaturePool, draw_feature_pool
 from vertloc.stages.dense_labels import BACKGROUND
-from vertloc.stages.forest_growing import view_columns
 from vertloc.stages.positive_definite import factorize, solve
+from vertloc.stages.sample_sums import Samples, SampleSums, compute_samples
 from vertloc.stages.sampling import TrainingView
-from vertloc.workers import n_workers, run_pieces
 
-_SAMPLES_AT_ONCE = 4096
-_VIEWS_AT_ONCE = 24
-_WORTH_THREADS = 1000  # features; below, threads of the linear algebra wait for each other longer than they work
-_MOST_ROOT = 8  # a sample counts as its square, a whole number, at most 64
 _WEIGHT_BITS = 23  # of the largest weight: all are whole multiples of one step, and float32 holds them
 _NO_VARIANCE = 1e-7
 _HELD_OUT = 4  # one in so many patients
@@ -71,6 +72,7 @@ class LinearDiscriminant:
 
     pool : F features; weights : (K, F) float32, per step of a feature; offsets : (K,) float64
     gram : (K, K) float64, m_a^T C^-1 m_b of the classes' means, about the mean of all samples
+    place_weights : (3, F) float32, millimetres per step of a feature; place_offsets : (K, 3) float64, millimetres
     usual_distance : within this squared distance of their classes, the median over its vertebrae, lie 95 % of the
         views of patients that are not learnt from; 0 if that could not be measured, from fewer than four patients
     """
@@ -79,6 +81,8 @@ class LinearDiscriminant:
     weights: NDArray[np.float32]
     offsets: NDArray[np.float64]
     gram: NDArray[np.float64]
+    place_weights: NDArray[np.float32]
+    place_offsets: NDArray[np.float64]
     usual_distance: float = 0.0
 
     def scores(self, columns: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -87,10 +91,14 @@ class LinearDiscriminant:
         columns : (F, n) int16, steps, from `fill_feature_columns`
         Differences of scores are log odds, if features are normally distributed.
         """
-        # Not by BLAS: for so few samples its threads would wait for each other longer than they work.
-        samples = np.ascontiguousarray(columns.T, np.float64)
-        scores: NDArray[np.float64] = np.einsum("nf,kf->nk", samples, self.weights.astype(np.float64))
-        return scores + self.offsets
+        return _weighed(columns, self.weights) + self.offsets
+
+    def displacements_mm(self, columns: NDArray[np.int16], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Tell where the centroids of samples lie from them, in the frame that features are measured in: (n, 3).
+
+        columns : (F, n) int16, steps; classes : (n,), what each sample is taken for
+        """
+        return _weighed(columns, self.place_weights) + self.place_offsets[classes]
 
     def distances(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Squared Mahalanobis distances of samples from the mean of each class, as far as scores tell: (n, K).
@@ -129,38 +137,17 @@ def learn_discriminant(
     count = np.bincount(np.concatenate([np.empty(0, np.int64), *classes]), minlength=n_classes)
     if not count.any():
         raise TrainingError(f"none of the {len(views)} views of the training scans has a voxel to learn from")
-    sums = _Sums.of(_roots(count, settings.balance), len(pool))
-    n_blas = n_workers(n_threads) if len(pool) >= _WORTH_THREADS else 1
+    sums = SampleSums.of(count, len(pool), settings.balance)
     held_out = _held_out([view.patient for view in views])
-    for some in _samples([view for view in views if view.patient not in held_out], pool, n_threads):
-        sums.add_views(some, n_blas)
-    distances = []
+    for some in compute_samples([view for view in views if view.patient not in held_out], pool, n_threads):
+        sums.add(some, n_threads)
+    distances: list[float] = []
     if held_out:
-        without = LinearDiscriminant(pool, *_weights(sums.copy(), settings.shrinkage, n_threads))
-        for some in _samples([view for view in views if view.patient in held_out], pool, n_threads):
+        without = _solved(sums.copy(), pool, settings.shrinkage, 0.0, n_threads)
+        for some in compute_samples([view for view in views if view.patient in held_out], pool, n_threads):
             distances += [_distance_of_vertebrae(without, samples) for samples in some]
-            sums.add_views(some, n_blas)
-    return LinearDiscriminant(pool, *_weights(sums, settings.shrinkage, n_threads), _usual_distance(distances))
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """Samples of a view: (F, n) columns and (n,) classes."""
-
-    columns: NDArray[np.int16]
-    classes: NDArray[np.int64]
-
-
-def _samples(views: Sequence[TrainingView], pool: FeaturePool, n_threads: int) -> Iterator[list[_Samples]]:
-    """Compute the features of views, a few of them at a time."""
-    for first in range(0, len(views), _VIEWS_AT_ONCE):
-        some = views[first : first + _VIEWS_AT_ONCE]
-        columns = run_pieces(
-            lambda i, some=some: view_columns([some[i]], np.arange(len(some[i].index)), pool, 1),  # type: ignore[misc]
-            len(some),
-            n_threads,
-        )
-        yield [_Samples(own, view.targets.argmax(axis=1)) for own, view in zip(columns, some, strict=True)]
+            sums.add(some, n_threads)
+    return _solved(sums, pool, settings.shrinkage, _usual_distance(distances), n_threads)
 
 
 def _held_out(patients: Sequence[str]) -> set[str]:
@@ -168,7 +155,7 @@ def _held_out(patients: Sequence[str]) -> set[str]:
     return set(sorted(set(patients))[_HELD_OUT - 1 :: _HELD_OUT])
 
 
-def _distance_of_vertebrae(discriminant: LinearDiscriminant, samples: _Samples) -> float:
+def _distance_of_vertebrae(discriminant: LinearDiscriminant, samples: Samples) -> float:
     """Median squared distance of a view's vertebrae from their classes; infinite if it shows none that is known."""
     is_vertebra = samples.classes != BACKGROUND
     distances = discriminant.distances(discriminant.scores(samples.columns[:, is_vertebra]))
@@ -181,74 +168,43 @@ def _usual_distance(distances: Sequence[float]) -> float:
     return float(np.quantile(known, _USUAL_SHARE, method="higher")) if known else 0.0
 
 
-def _roots(count: NDArray[np.int64], balance: float) -> NDArray[np.int64]:
-    """Square roots of what a sample of each class counts, (K,): whole numbers keep sums exact.
-
-    count : (K,) samples of each class; the background, of which there are as many as one draws, counts as the most
-        frequent vertebra
-    """
-    count = count.copy()
-    count[BACKGROUND] = max(count[BACKGROUND + 1 :].max(initial=0), 1)
-    rarest = count[count > 0].min()
-    share = (rarest / np.maximum(count, 1)) ** (balance / 2)
-    return np.asarray(np.maximum(np.rint(_MOST_ROOT * share), 1), np.int64)
-
-
-@dataclass(eq=False)
-class _Sums:
-    """Exact sums over samples: numbers of them, (K,); their features, (K, F); products of features, (F, F).
-
-    roots : (K,) a sample of class c counts roots[c]^2 times
-    """
-
-    roots: NDArray[np.int64]
-    count: NDArray[np.int64]
-    features: NDArray[np.float64]
-    products: NDArray[np.float64]
-
-    @staticmethod
-    def of(roots: NDArray[np.int64], n_features: int) -> _Sums:
-        n_classes = len(roots)
-        features, products = np.zeros((n_classes, n_features)), np.zeros((n_features, n_features))
-        return _Sums(roots, np.zeros(n_classes, np.int64), features, products)
-
-    def copy(self) -> _Sums:
-        return _Sums(self.roots, self.count.copy(), self.features.copy(), self.products.copy())
-
-    def add_views(self, views: Sequence[_Samples], n_blas: int) -> None:
-        """Add the samples of some views, with so many threads of the linear algebra."""
-        with threadpool_limits(n_blas, "blas"):
-            self.add(
-                np.concatenate([view.columns for view in views], axis=1),
-                np.concatenate([view.classes for view in views]),
-            )
-
-    def add(self, columns: NDArray[np.int16], classes: NDArray[np.int64]) -> None:
-        """Add samples: (F, n) columns and (n,) classes.
-
-        All numbers are whole and below 2^53, so that neither the order of a sum nor a fused product can change it.
-        """
-        n_classes = len(self.roots)
-        for first in range(0, len(classes), _SAMPLES_AT_ONCE):
-            own = classes[first : first + _SAMPLES_AT_ONCE]
-            weighed = columns[:, first : first + _SAMPLES_AT_ONCE] * self.roots[own].astype(np.float64)
-            self.products += weighed @ weighed.T
-            self.count += np.bincount(own, minlength=n_classes) * self.roots**2
-            self.features += (weighed @ np.diag(self.roots.astype(np.float64))[own]).T
-
-
-def _weights(
-    sums: _Sums, shrinkage: float, n_threads: int
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """Weights (K, F), offsets (K,) and gram matrix (K, K), from the sums; consumes `sums.products`."""
+def _solved(
+    sums: SampleSums, pool: FeaturePool, shrinkage: float, usual_distance: float, n_threads: int
+) -> LinearDiscriminant:
+    """Solve for the weights; consumes `sums.products`."""
+    n_classes, n_samples = len(sums.count), int(sums.count.sum())
     seen = np.flatnonzero(sums.count)
-    n_samples = int(sums.count.sum())
     means = sums.features[seen] / sums.count[seen, None]
     middle = sums.features.sum(axis=0) / n_samples
     # One step of noise keeps a feature that never changes harmless.
     spread = np.sqrt(np.maximum(np.diag(sums.products) / n_samples - middle**2, 0)) + 1
+    if not factorize(within := _covariance(sums, means, spread, shrinkage), n_threads):
+        raise TrainingError("the features of the training samples do not vary enough to learn from")
+    centred = (means - middle) / spread
+    solved = solve(within, centred, n_threads)
+    weights, offsets, gram = np.zeros((n_classes, len(pool))), np.full(n_classes, NEVER), np.zeros((n_classes,) * 2)
+    weights[seen] = _rounded(solved / spread)
+    offsets[seen] = -(0.5 * centred * solved).sum(axis=1) - (weights[seen] * middle).sum(axis=1)
+    gram[np.ix_(seen, seen)] = [(centred * row).sum(axis=1) for row in solved]
+    # The same for displacements, of which each coordinate is what a class is above.
+    moments = sums.moments_mm.T.copy()
+    for total, mean in zip(sums.displacements_mm[seen], means, strict=True):
+        moments -= total[:, None] * mean
+    place_weights = _rounded((1 - shrinkage) * solve(within, moments / (n_samples * spread), n_threads) / spread)
+    place_offsets = np.zeros((n_classes, 3))
+    mean_displacement = sums.displacements_mm[seen] / sums.count[seen, None]
+    place_offsets[seen] = mean_displacement - np.stack([(row * means).sum(axis=1) for row in place_weights], axis=1)
+    arrays = (weights.astype(np.float32), offsets, (gram + gram.T) / 2, place_weights.astype(np.float32), place_offsets)
+    return LinearDiscriminant(pool, *arrays, usual_distance)
+
+
+def _covariance(
+    sums: SampleSums, means: NDArray[np.float64], spread: NDArray[np.float64], shrinkage: float
+) -> NDArray[np.float64]:
+    """Covariance within the classes, (F, F), in units of spread and shrunk; made of `sums.products`, in place."""
+    n_samples = int(sums.count.sum())
     within = sums.products
-    for mean, count in zip(means, sums.count[seen], strict=True):
+    for mean, count in zip(means, sums.count[sums.count > 0], strict=True):
         for f in range(len(within)):
             within[f] -= (count * mean[f]) * mean
     within /= n_samples * spread[:, None]
@@ -256,16 +212,17 @@ def _weights(
     diagonal = np.diag(within).mean()
     within *= 1 - shrinkage
     within[np.diag_indices_from(within)] += shrinkage * diagonal + 1e-9
-    centred = (means - middle) / spread
-    if not factorize(within, n_threads):
-        raise TrainingError("the features of the training samples do not vary enough to learn from")
-    solved = solve(within, centred, n_threads)
-    weights = np.zeros((len(sums.count), len(middle)))
-    weights[seen] = solved / spread
+    return within
+
+
+def _rounded(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round weights to whole multiples of one step."""
     step = 2.0 ** (np.ceil(np.log2(max(np.abs(weights).max(), 1e-300))) - _WEIGHT_BITS)
-    weights = np.rint(weights / step) * step
-    offsets = np.full(len(sums.count), NEVER)
-    offsets[seen] = -(0.5 * centred * solved).sum(axis=1) - (weights[seen] * middle).sum(axis=1)
-    gram = np.zeros((len(sums.count),) * 2)
-    gram[np.ix_(seen, seen)] = [(centred * row).sum(axis=1) for row in solved]
-    return weights.astype(np.float32), offsets, (gram + gram.T) / 2
+    return np.asarray(np.rint(weights / step) * step)
+
+
+def _weighed(columns: NDArray[np.int16], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum (F, n) columns with (K, F) weights: (n, K)."""
+    # Not by BLAS: for so few samples its threads would wait for each other longer than they work.
+    samples = np.ascontiguousarray(columns.T, np.float64)
+    return np.asarray(np.einsum("nf,kf->nk", samples, weights.astype(np.float64)))

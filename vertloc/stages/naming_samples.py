@@ -68,6 +68,7 @@ class NamingView:
 
     index : (n, 3) int64, (z, y, x) voxel of `volume`; classes : (n,) uint8, 0 background, rank + 1 a vertebra
     frame : (n,) int64, row of `frames`; frames : (k, 3, 3) from the spine's frame to the world
+    displacement_mm : (n, 3) float64, to the sample's centroid in the spine's frame; 0 for the background
     """
 
     volume: IsotropicVolume
@@ -75,6 +76,7 @@ class NamingView:
     classes: NDArray[np.uint8]
     frame: NDArray[np.int64]
     frames: NDArray[np.float64]
+    displacement_mm: NDArray[np.float64]
 
 
 def naming_views(
@@ -89,7 +91,9 @@ def naming_views(
     drawn = run_pieces(lambda i: draw_naming_views(scans[i], shape, settings, rngs[i]), len(scans), n_threads)
     mass = np.eye(N_CLASSES, dtype=np.float32)
     return [
-        TrainingView(view.volume, scan.patient, view.index, mass[view.classes], view.frame, view.frames)
+        TrainingView(
+            view.volume, scan.patient, view.index, mass[view.classes], view.frame, view.frames, view.displacement_mm
+        )
         for scan, views in zip(scans, drawn, strict=True)
         for view in views
     ]
@@ -137,7 +141,12 @@ def _view(
     frame = np.concatenate([np.repeat(shown, n_own), nearest])
     index = np.rint(np.concatenate([positive, negative])).astype(np.int64)
     inside = ((index >= 0) & (index < volume.voxels.shape)).all(axis=1)
-    return NamingView(volume, index[inside], classes[inside].astype(np.uint8), frame[inside], error @ frames @ mirror)
+    index, classes, frame = index[inside], classes[inside].astype(np.uint8), frame[inside]
+    seen = error @ frames @ mirror
+    to_centroid = points_mm[frame] - volume.grid.to_world(index.astype(np.float64))
+    displacement = np.einsum("nij,nj->ni", np.linalg.inv(seen)[frame], to_centroid)
+    displacement[classes == BACKGROUND] = 0
+    return NamingView(volume, index, classes, frame, seen, displacement)
 
 
 def _negatives(

@@ -24,16 +24,17 @@ def pack_discriminant(discriminant: LinearDiscriminant) -> dict[str, NDArray[Any
         "weights": discriminant.weights,
         "offsets": discriminant.offsets,
         "gram": discriminant.gram,
+        "place_weights": discriminant.place_weights,
+        "place_offsets": discriminant.place_offsets,
         "usual_distance": np.array([discriminant.usual_distance]),
     }
 
 
-def unpack_discriminant(
-    arrays: Arrays, rule: FeatureRule, n_classes: int, needs_usual_distance: bool = True
-) -> LinearDiscriminant:
+def unpack_discriminant(arrays: Arrays, rule: FeatureRule, n_classes: int, version: int) -> LinearDiscriminant:
     """Check stored arrays and make a discriminant of them.
 
-    needs_usual_distance : false for settings that say it themselves, as those of models from before it was learnt do
+    version : of the format they are stored in. Discriminants of format 2 correct no place, and what is usual is a
+        setting beside them
 
     Raises ValueError that begins with the name of the array, for what is missing, misshapen or out of all proportion.
     """
@@ -52,9 +53,16 @@ def unpack_discriminant(
     variances = np.linalg.eigvalsh(gram)
     if variances[0] < -_ROUNDED * variances[-1]:
         raise ValueError("gram: expected a covariance, got a matrix with negative eigenvalues")
-    usual = 0.0
-    if needs_usual_distance or "usual_distance" in arrays:
-        usual = float(checked_array(arrays.get("usual_distance"), "usual_distance", np.float64, (1,))[0])
+    if version < 3:
+        none = np.zeros((3, len(pool)), np.float32), np.zeros((n_classes, 3))
+        return LinearDiscriminant(pool, weights, offsets, gram, *none)
+    place_weights = checked_array(arrays.get("place_weights"), "place_weights", np.float32, (3, len(pool)))
+    place_offsets = checked_array(arrays.get("place_offsets"), "place_offsets", np.float64, (n_classes, 3))
+    if np.abs(place_weights).max() > _LARGEST_WEIGHT:
+        raise ValueError("place_weights: out of all proportion")
+    if np.abs(place_offsets).max() > _LARGEST_NUMBER:
+        raise ValueError("place_offsets: out of all proportion")
+    usual = float(checked_array(arrays.get("usual_distance"), "usual_distance", np.float64, (1,))[0])
     if not 0 <= usual <= _LARGEST_NUMBER:
         raise ValueError("usual_distance: out of all proportion")
-    return LinearDiscriminant(pool, weights, offsets, gram, usual)
+    return LinearDiscriminant(pool, weights, offsets, gram, place_weights, place_offsets, usual)

@@ -93,6 +93,7 @@ class TrainingView:
     targets : (n, K) float32, class masses or displacements; see `tree_growing`
     frame : (n,) int64, row of `frames`; frames : (k, 3, 3) for `FeaturePool.transformed`; without them features are
         measured in the patient's frame
+    displacement_mm : (n, 3) to the centroid of each sample's vertebra, in the sample's frame; None: not told
     """
 
     volume: IsotropicVolume
@@ -101,6 +102,7 @@ class TrainingView:
     targets: NDArray[np.float32]
     frame: NDArray[np.int64] | None = None
     frames: NDArray[np.float64] | None = None
+    displacement_mm: NDArray[np.float64] | None = None
 
 
 def classification_views(

@@ -48,7 +48,7 @@ class NamingSettings:
     smallest_probability: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.0001
     reference_probability: Annotated[float, Field(ge=1e-6, le=1)] = 0.003
     passes: Annotated[int, Field(ge=1, le=5)] = 2
-    correction: Share = 0.75
+    correction: Share = 0.6
 
 
 def name_in_spine_frame(

@@ -49,12 +49,25 @@ def test_a_known_level_moves_the_whole_chain(toy_model, toy_scans, shift):
     middle = plain.labels[len(plain) // 2]
     name = VERTEBRAE[RANK[middle] + shift]
     found = localize(scan, toy_model, known=Centroids.from_points({name: plain[middle]}, "world")).world
-    np.testing.assert_allclose(found[name], plain[middle], atol=1e-6)
+    # The same place, corrected in the frame of a spine of other names, and so of another size.
+    assert np.linalg.norm(found[name] - plain[middle]) < 1.5
     moved = [np.linalg.norm(found.points_mm - point, axis=1).argmin() for _, point in plain]
     pairs = [(label, found.labels[i]) for (label, _), i in zip(plain, moved, strict=True)]
     agree = [RANK[new] - RANK[old] == shift for old, new in pairs if new in RANK]
     assert len(agree) >= len(plain) - 1
     assert np.mean(agree) > 0.8
+
+
+def test_a_point_where_nothing_was_found_stays_where_a_person_set_it(toy_model, toy_scans):
+    scan = toy_scans[5].volume
+    plain = localize(scan, toy_model)
+    above = plain.labels[0]
+    point = plain.world[above] + (0, 0, 20)  # between two levels, or past the first
+    apart = np.linalg.norm(plain.proposals.places_mm - point, axis=1).min()
+    assert apart > 12
+    name = VERTEBRAE[RANK[above] - 1]
+    found = localize(scan, toy_model, known=Centroids.from_points({name: point}, "world")).world
+    np.testing.assert_allclose(found[name], point, atol=1e-9)
 
 
 def test_a_known_level_says_nothing_about_how_unlike_the_scan_is(toy_model, toy_scans):
@@ -84,5 +97,5 @@ def test_a_known_level_that_the_scan_does_not_look_like_makes_it_no_stranger(toy
     known = Centroids.from_points({VERTEBRAE[RANK[middle] + shift]: plain.world[middle]}, "world")
     found = localize(scan, toy_model, known=known)
     assert found.labels != plain.labels
-    assert found.certainty.distance == pytest.approx(plain.certainty.distance)
+    assert found.certainty.distance == pytest.approx(plain.certainty.distance, rel=0.2)  # at places as much corrected
     assert found.certainty.shift_probability == {0: 1.0}

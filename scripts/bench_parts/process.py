@@ -38,6 +38,8 @@ def run_python(command: Sequence[str]) -> str:
     """Run a command that finds this benchmark and the package; return what it printed, or raise what it complained."""
     path = [str(_SCRIPTS), str(_SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    # An installed package has its bytecode compiled; without, every process would compile all sources anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")

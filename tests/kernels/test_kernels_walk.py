@@ -143,8 +143,8 @@ def test_features_of_a_list_equal_features_one_by_one_to_the_last_bit_and_nothin
     for f in range(len(pool)):
         found = np.full(len(positions), np.nan, np.float32)
         list_features(image.sums.reshape(-1), positions, voxels, corners[f], scales[f], found)
-        np.testing.assert_array_equal(found[voxels], expected[voxels, f])
-        assert np.isnan(found).sum() == len(positions) - 70
+        np.testing.assert_array_equal(found[:70], expected[voxels, f])
+        assert np.isnan(found[70:]).all()
 
 
 def test_the_leaves_do_not_depend_on_which_voxels_walk_together():

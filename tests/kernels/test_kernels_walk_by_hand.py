@@ -119,16 +119,18 @@ def test_no_voxels_reach_no_leaf():
     assert len(leaves) == 0
 
 
+@pytest.mark.parametrize("of_voxels", [False, True])
 @pytest.mark.parametrize("threshold", [-100, -1, 0, 100])
 @pytest.mark.parametrize("part", [(0, 20), (4, 13), (7, 7)])
-def test_a_list_is_split_in_its_old_order_and_nothing_beside_it_moves(threshold, part):
+def test_a_list_is_split_in_its_old_order_and_nothing_beside_it_moves(of_voxels, threshold, part):
     rng = np.random.default_rng(1)
     values = rng.integers(-5, 5, 20).astype(np.float32)
     order = rng.permutation(20).astype(np.uint32)
     before = order.copy()
     begin, end = part
-    middle = split_list(values, order, np.empty(20, np.uint32), begin, end, np.float32(threshold))
     own = before[begin:end]
+    given = values if of_voxels else values[own]
+    middle = split_list(given, of_voxels, order, np.empty(20, np.uint32), begin, end, np.float32(threshold))
     left = values[own] <= threshold
     assert middle == begin + left.sum()
     np.testing.assert_array_equal(order[begin:end], np.concatenate([own[left], own[~left]]))

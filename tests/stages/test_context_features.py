@@ -205,6 +205,15 @@ def assert_inside(pool, shape, spacing, pad):
         np.testing.assert_allclose(np.where(scales > 0, scales * voxels, 1), 1, rtol=1e-6)
 
 
+def test_positions_are_as_narrow_as_the_size_of_the_image_allows():
+    for shape, expected in (((2**16, 2**8, 2**8 - 1), np.uint32), ((2**16, 2**8, 2**8), np.uint64)):
+        image = IntegralImage(np.broadcast_to(np.int32(0), shape), 0, 0)
+        last = tuple(np.array([n - 1]) for n in shape)
+        for found in (image.positions(*last), image.positions_of(np.array([np.prod(shape) - 1]), shape)):
+            assert found.dtype == expected
+        assert image.positions(*last)[0] == np.prod(shape) - 1
+
+
 def test_the_integral_image_is_as_large_as_the_padding_says():
     rule = FeatureRule(largest_offset_mm=7, largest_size_mm=10)
     image = make_integral_image(volume_of(np.zeros((4, 5, 6))), rule, 1, 2)

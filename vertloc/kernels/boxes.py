@@ -72,7 +72,7 @@ def box_features(
     """Fill `out[i, f]` with feature f at position i.
 
     integral : flat int32, from `integral_image`
-    positions : (n,) uint64 flat index of each voxel's lower corner in the integral image
+    positions : (n,) uint32 or uint64 flat index of each voxel's lower corner in the integral image
     corners : (F, 16) int32 or int64 flat offsets: the eight corners of box A, then of box B; in each the four added
         corners come first, then the four subtracted ones
     scales : (F, 2) float32, 1 / voxels of box A and B; 0 for B: a single box
@@ -138,7 +138,7 @@ def run_features(
     """
     scale_a, scale_b = scale[0], scale[1]
     # One start for each corner, minus `begin`: unsigned sums wrap to the right place.
-    shift = first - begin
+    shift = np.uint64(first) - begin
     a0, a1 = shift + np.uint64(corner[0]), shift + np.uint64(corner[1])
     a2, a3 = shift + np.uint64(corner[2]), shift + np.uint64(corner[3])
     a4, a5 = shift + np.uint64(corner[4]), shift + np.uint64(corner[5])
@@ -171,30 +171,29 @@ def list_features(
     scale: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Fill `out[voxel]` with one feature at `positions[voxel]`, for each voxel of a list.
+    """Fill `out[i]` with one feature at `positions[voxel]`, for each voxel i of a list.
 
-    One box at a time: the places of its eight corners stay in registers.
+    One box at a time: the places of its eight corners stay in registers. By entry of the list, for writing here and
+    there would take as long as one more corner.
     corner, scale : one row of what `box_features` takes
     """
     scale_a, scale_b = scale[0], scale[1]
     a0, a1, a2, a3 = np.uint64(corner[0]), np.uint64(corner[1]), np.uint64(corner[2]), np.uint64(corner[3])
     a4, a5, a6, a7 = np.uint64(corner[4]), np.uint64(corner[5]), np.uint64(corner[6]), np.uint64(corner[7])
     for i in range(np.uint64(voxels.shape[0])):
-        voxel = np.uint64(voxels[i])
-        at = positions[voxel]
+        at = np.uint64(positions[np.uint64(voxels[i])])
         added = integral[at + a0] + integral[at + a1] + integral[at + a2] + integral[at + a3]
         subtracted = integral[at + a4] + integral[at + a5] + integral[at + a6] + integral[at + a7]
-        out[voxel] = np.float32(np.int32(added - subtracted)) * scale_a
+        out[i] = np.float32(np.int32(added - subtracted)) * scale_a
     if scale_b == np.float32(0):
         return
     b0, b1, b2, b3 = np.uint64(corner[8]), np.uint64(corner[9]), np.uint64(corner[10]), np.uint64(corner[11])
     b4, b5, b6, b7 = np.uint64(corner[12]), np.uint64(corner[13]), np.uint64(corner[14]), np.uint64(corner[15])
     for i in range(np.uint64(voxels.shape[0])):
-        voxel = np.uint64(voxels[i])
-        at = positions[voxel]
+        at = np.uint64(positions[np.uint64(voxels[i])])
         added = integral[at + b0] + integral[at + b1] + integral[at + b2] + integral[at + b3]
         subtracted = integral[at + b4] + integral[at + b5] + integral[at + b6] + integral[at + b7]
-        out[voxel] -= np.float32(np.int32(added - subtracted)) * scale_b
+        out[i] -= np.float32(np.int32(added - subtracted)) * scale_b
 
 
 @kernel

@@ -86,7 +86,7 @@ def grow_tree(
                 leaf_of[members[i]] = n_leaves
             n_leaves += 1
             continue
-        middle = split_list(columns[feature], order, spare, begin, end, threshold)
+        middle = split_list(columns[feature], True, order, spare, begin, end, threshold)
         children[node, 0] = n_nodes
         features[node], thresholds[node] = feature, threshold
         stack[waiting] = node, middle, end, depth + 1

@@ -38,7 +38,7 @@ def find_leaves(
 ) -> None:
     """Fill `leaves` with the leaf row that each position reaches in one tree.
 
-    integral : flat int32; positions : (n,) uint64 flat position of each voxel
+    integral : flat int32; positions : (n,) uint32 or uint64 flat position of each voxel
     children : (nodes, 2) int32, left and right node; a leaf has -1 on the left and its leaf row on the right
     features, thresholds : (nodes,) row of `corners`, and float32 threshold: left if value <= threshold
     corners, scales : see `box_features`
@@ -64,14 +64,15 @@ def find_leaves(
         feature = np.uint64(features[node])
         corner, scale, threshold = corners[feature], scales[feature], thresholds[node]
         low, past = dense_range(order, begin, end, cost_in_runs)
-        if low < past:
+        is_dense = bool(low < past)
+        if is_dense:
             while low < past:
                 run_end = min(np.uint64(run_ends[low]), past)
                 run_features(integral, positions[low], corner, scale, low, run_end, values)
                 low = run_end
         else:
             list_features(integral, positions, order[begin:end], corner, scale, values)
-        middle = split_list(values, order, spare, begin, end, threshold)
+        middle = split_list(values, is_dense, order, spare, begin, end, threshold)
         if middle < end:
             depth += 1
             stack[depth, 0], stack[depth, 1], stack[depth, 2] = children[node, 1], middle, end
@@ -83,6 +84,7 @@ def find_leaves(
 @kernel
 def split_list(
     values: NDArray[Any],
+    of_voxels: bool,
     order: NDArray[np.uint32],
     spare: NDArray[np.uint32],
     begin: int,
@@ -91,7 +93,8 @@ def split_list(
 ) -> np.int64:
     """Reorder `order[begin:end]`: the voxels that go left first, both sides in their old order; return the border.
 
-    values : the feature's value of every voxel of the list; threshold : of the same type
+    values : the feature's values; of_voxels : True: that of each voxel, False: that of each entry of the list
+    threshold : of the same type
     """
     left, right = np.uint64(begin), np.uint64(0)
     one = np.uint64(1)
@@ -100,7 +103,7 @@ def split_list(
         # Writing to both sides and moving one of the two ends avoids a branch that cannot be predicted.
         order[left] = voxel
         spare[right] = voxel
-        goes_left = np.uint64(values[np.uint64(voxel)] <= threshold)
+        goes_left = np.uint64(values[np.uint64(voxel) if of_voxels else i - np.uint64(begin)] <= threshold)
         left += goes_left
         right += one - goes_left
     for i in range(right):

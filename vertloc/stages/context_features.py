@@ -198,6 +198,10 @@ def join_pools(pools: list[FeaturePool]) -> FeaturePool:
     return FeaturePool(offset_mm, size_mm, rule)
 
 
+Positions = NDArray[np.unsignedinteger[Any]]
+"""Flat positions in an integral image, (n,): uint32 if its size allows, else uint64."""
+
+
 @dataclass(frozen=True, eq=False)
 class IntegralImage:
     """A padded integral image of some slices of a volume.
@@ -210,17 +214,23 @@ class IntegralImage:
     pad: int
     z_first: int
 
-    def positions(self, z: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.uint64]:
+    def positions(self, z: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]) -> Positions:
         """Flat positions of voxels (indices of the volume)."""
         height, width = self.sums.shape[1:]
         flat = ((z - self.z_first + self.pad) * height + y + self.pad) * width + x + self.pad
-        return np.asarray(flat, dtype=np.uint64)
+        return np.asarray(flat, dtype=self._position_type)
 
-    def positions_of(self, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> NDArray[np.uint64]:
+    def positions_of(self, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Positions:
         """Flat positions of flat voxels of a volume of this shape."""
         height, width = self.sums.shape[1:]
         first = ((self.pad - self.z_first) * height + self.pad) * width + self.pad
-        return padded_positions(voxels, shape[1], shape[2], first, height, width)
+        found = padded_positions(voxels, shape[1], shape[2], first, height, width)
+        return found.astype(self._position_type, copy=False)
+
+    @property
+    def _position_type(self) -> type[np.unsignedinteger[Any]]:
+        # The narrower, the more of them stay in the processor's cache.
+        return np.uint32 if self.sums.size < 2**32 else np.uint64
 
 
 def make_integral_image(
@@ -267,7 +277,7 @@ def _offsets(
 
 
 def feature_values(
-    image: IntegralImage, positions: NDArray[np.uint64], corners: NDArray[np.integer[Any]], scales: NDArray[np.float32]
+    image: IntegralImage, positions: Positions, corners: NDArray[np.integer[Any]], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Evaluate all features at all positions: (n, F) float32, HU: the plain way, to which the faster ones are held."""
     out = np.empty((len(positions), len(corners)), np.float32)
@@ -277,7 +287,7 @@ def feature_values(
 
 def fill_feature_columns(
     image: IntegralImage,
-    positions: NDArray[np.uint64],
+    positions: Positions,
     pool: FeaturePool,
     spacing_mm: float,
     out: NDArray[np.int16],

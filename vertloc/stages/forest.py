@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertloc.kernels.walk import add_sparse_trees, add_trees, find_leaves
-from vertloc.stages.context_features import FeaturePool, IntegralImage, box_corners, join_pools, make_integral_image
+from vertloc.stages.context_features import (
+    FeaturePool,
+    IntegralImage,
+    Positions,
+    box_corners,
+    join_pools,
+    make_integral_image,
+)
 from vertloc.stages.leaves import WHOLE, Leaves, SparseLeaves, join_leaves
 from vertloc.stages.preprocess import IsotropicVolume
 
@@ -115,14 +122,14 @@ class BoundForest:
     corners: NDArray[np.integer[Any]]
     scales: NDArray[np.float32]
 
-    def positions(self, voxels: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+    def positions(self, voxels: NDArray[np.integer[Any]]) -> Positions:
         """Where flat voxels of the volume lie in the image: (n,) for `sums` and `leaves`.
 
         They must lie in the slices that the forest is bound to.
         """
         return self.image.positions_of(voxels, self.volume.voxels.shape)
 
-    def leaves(self, positions: NDArray[np.uint64], tree: int) -> NDArray[np.int32]:
+    def leaves(self, positions: Positions, tree: int) -> NDArray[np.int32]:
         """Find the leaf row that each position reaches in one tree: (n,) int32."""
         forest = self.forest
         leaves = np.empty(len(positions), np.int32)
@@ -139,9 +146,7 @@ class BoundForest:
         )
         return leaves
 
-    def sums(
-        self, positions: NDArray[np.uint64], trees: range | None = None, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+    def sums(self, positions: Positions, trees: range | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Sum what the leaves of all trees, or of some, hold at some positions, in tree order.
 
         trees : successive; out : sums to add to, instead of zeros

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass as checked
 from vertloc.geometry import Grid
 from vertloc.kernels.entries import probable_classes
 from vertloc.settings import CHECKED
+from vertloc.stages.context_features import Positions
 from vertloc.stages.dense_labels import BACKGROUND
 from vertloc.stages.forest import BoundForest, FlatForest, bind_forest
 from vertloc.stages.preprocess import IsotropicVolume
@@ -110,7 +111,7 @@ def _classify_slab(bound: BoundForest, slab: range, settings: PosteriorSettings,
 
 
 def _sums_with_early_stop(
-    bound: BoundForest, positions: NDArray[np.uint64], settings: PosteriorSettings
+    bound: BoundForest, positions: Positions, settings: PosteriorSettings
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Sum the trees at the positions that no first trees call background: their rows, and (rows, 27) sums."""
     n_trees = bound.forest.n_trees

@@ -72,7 +72,9 @@ def _with_gains(
     classes, joint : (k + 1,), (k + 1, n) probabilities of the classes, and of class and node, without gains
     returns : those of the nodes with gains, (n,)
     """
-    own = [_class_of(hypothesis, anchors) for hypothesis in hypotheses]
+    row = {node: k for k, node in enumerate(anchors.tolist())}
+    # The row of the anchor that a chain passes through, or the number of anchors.
+    own = [min((row[node] for node in h.nodes if node in row), default=len(row)) for h in hypotheses]
     # Without a hypothesis a class is far behind; it gains as little as the last of them.
     gains = np.full(len(classes), min(hypothesis.gain for hypothesis in hypotheses))
     for k, hypothesis in sorted(zip(own, hypotheses, strict=True), key=lambda pair: pair[1].score):
@@ -89,9 +91,3 @@ def _with_gains(
     factor = np.exp(gains - highest)
     total = asked + factor @ np.maximum(rest, 0)
     return np.asarray(np.minimum((asked_joint + factor @ np.maximum(rest_joint, 0)) / total, 1.0))
-
-
-def _class_of(hypothesis: Hypothesis, anchors: NDArray[np.int64]) -> int:
-    """Return the row of the anchor that a chain passes through, or the number of anchors."""
-    hit = np.flatnonzero(np.isin(anchors, hypothesis.nodes))
-    return int(hit[0]) if len(hit) else len(anchors)

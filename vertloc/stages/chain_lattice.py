@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,19 @@ class Lattice:
     evidence: NDArray[np.float64]
     first: NDArray[np.float64]
     last: NDArray[np.float64]
+
+    @cached_property
+    def row_of_step(self) -> dict[int, int]:
+        """Row of each step, by its identity."""
+        return {id(step): k for k, step in enumerate(self.steps)}
+
+    @cached_property
+    def row_in_level(self) -> list[int]:
+        """Where each node is among those of its level."""
+        rows = np.empty(len(self.evidence), np.int64)
+        for own in self.nodes:
+            rows[own] = np.arange(len(own))
+        return rows.tolist()
 
     def upside_down(self) -> Lattice:
         """Return the same chains read from bottom to top; nodes and steps stay the same."""
@@ -101,12 +115,10 @@ def chain_through(node: int, lattice: Lattice, from_above: BestPaths, from_below
 def chain_score(chain: Chain, lattice: Lattice) -> float:
     """Return the score of a chain that is not empty; its steps are steps of the lattice."""
     members, steps = chain
-    rows = {id(step): k for k, step in enumerate(lattice.steps)}
     score = lattice.first[members[0]] + lattice.last[members[-1]] + sum(lattice.evidence[i] for i in members)
     for step, upper, lower in zip(steps, members, members[1:], strict=False):
-        row = np.searchsorted(lattice.nodes[step.upper], upper)
-        column = np.searchsorted(lattice.nodes[step.lower], lower)
-        score += lattice.scores[rows[id(step)]][row, column]
+        scores = lattice.scores[lattice.row_of_step[id(step)]]
+        score += scores[lattice.row_in_level[upper], lattice.row_in_level[lower]]
     return float(score)
 
 
@@ -131,15 +143,18 @@ def sum_chains(lattice: Lattice) -> Sums:
     forward, backward = _summed_paths(lattice, False), _summed_paths(lattice, True)
     evidence = lattice.evidence
     through = forward + backward - evidence
-    up, down = [], []
+    up: list[NDArray[np.float64]] = []
+    down: list[NDArray[np.float64]] = []
     with np.errstate(invalid="ignore", over="ignore"):
         for step, score in zip(lattice.steps, lattice.scores, strict=True):
             above, below = lattice.nodes[step.upper], lattice.nodes[step.lower]
             reached = forward[above][:, None] + score - (forward[below] - evidence[below])
             left = score + backward[below] - (backward[above] - evidence[above])[:, None]
-            # A node that no chain can reach gives infinity minus infinity: no chain comes that way.
-            up.append(np.nan_to_num(np.exp(reached), nan=0.0, posinf=0.0))
-            down.append(np.nan_to_num(np.exp(left), nan=0.0, posinf=0.0))
+            for found, logarithm in ((up, reached), (down, left)):
+                probability = np.exp(logarithm)
+                # A node that no chain can reach gives infinity minus infinity: no chain comes that way.
+                probability[~np.isfinite(probability)] = 0.0
+                found.append(probability)
     total = float(_log_sum(np.append(forward + lattice.last, 0.0)[:, None])[0])
     return Sums(total, through, tuple(up), tuple(down))
 

@@ -14,7 +14,7 @@ posture, lengths and inclinations of all links together. `chain_confidence` says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated
@@ -222,10 +222,10 @@ def _hypotheses(lattice: Lattice, nodes: _Nodes, shape: ShapeModel, settings: Sh
     """Score whole chains: the best by pairs through every node, the best of these shifted, and no chain at all."""
     found = {chain: _hypothesis(chain, lattice, nodes, shape, settings) for chain in _best_by_pairs(lattice)}
     # What pairs prefer to a shift need not be a shift: they may leave out a vertebra halfway instead.
-    for hypothesis in sorted(found.values(), key=lambda h: -h.score)[:_SHIFTED]:
-        for chain in _shifted((hypothesis.nodes, hypothesis.steps), lattice, nodes):
-            if chain not in found and np.isfinite(chain_score(chain, lattice)):
-                found[chain] = _hypothesis(chain, lattice, nodes, shape, settings)
+    best = sorted(found.values(), key=lambda h: -h.score)[:_SHIFTED]
+    for chain in _shifted([(hypothesis.nodes, hypothesis.steps) for hypothesis in best], lattice, nodes):
+        if chain not in found and np.isfinite(chain_score(chain, lattice)):
+            found[chain] = _hypothesis(chain, lattice, nodes, shape, settings)
     return [*found.values(), Hypothesis((), (), 0.0, 0.0, 0.0)]
 
 
@@ -247,21 +247,20 @@ def _best_by_pairs(lattice: Lattice) -> list[Chain]:
     return list(chains)
 
 
-def _shifted(chain: Chain, lattice: Lattice, nodes: _Nodes) -> list[Chain]:
-    """Name all members of a chain some levels higher or lower, where all are candidates of that; not with variants."""
-    members, steps = chain
-    names = [LEVELS[level] for level in nodes.level[list(members)]]
-    if not members or any(name not in RANK for name in names) or any(step.flag for step in steps):
-        return []
-    at = {(*nodes.points_mm[i].tolist(), int(nodes.level[i])): i for i in range(len(nodes.level))}
+def _shifted(chains: Sequence[Chain], lattice: Lattice, nodes: _Nodes) -> Iterator[Chain]:
+    """Name all members of each chain some levels higher or lower, where all are candidates of that; no variants."""
+    place, level = [tuple(point) for point in nodes.points_mm.tolist()], nodes.level.tolist()
+    at = {key: i for i, key in enumerate(zip(place, level, strict=True))}
     normal = {(step.upper, step.lower): step for step in lattice.steps if not step.flag}
-    shifted = []
-    for shift in range(-RANK[names[0]], len(VERTEBRAE) - RANK[names[-1]]):
-        levels = [LEVEL[VERTEBRAE[RANK[name] + shift]] for name in names]
-        rows = [at.get((*nodes.points_mm[i].tolist(), level)) for i, level in zip(members, levels, strict=True)]
-        if shift and None not in rows:
-            shifted.append((tuple(r for r in rows if r is not None), tuple(normal[pair] for pair in pairwise(levels))))
-    return shifted
+    for members, steps in chains:
+        names = [LEVELS[level[i]] for i in members]
+        if not members or any(name not in RANK for name in names) or any(step.flag for step in steps):
+            continue
+        for shift in range(-RANK[names[0]], len(VERTEBRAE) - RANK[names[-1]]):
+            levels = [LEVEL[VERTEBRAE[RANK[name] + shift]] for name in names]
+            rows = [at.get((place[i], k)) for i, k in zip(members, levels, strict=True)]
+            if shift and None not in rows:
+                yield tuple(row for row in rows if row is not None), tuple(normal[pair] for pair in pairwise(levels))
 
 
 def _hypothesis(

@@ -16,7 +16,6 @@ from vertloc.model import Model, load_model
 from vertloc.stages.centre_votes import find_centres
 from vertloc.stages.centroid_density import Candidates, find_candidates, name_centres
 from vertloc.stages.certainty import Certainty, assess, in_view_of_flags, in_view_of_units, in_view_of_voxels
-from vertloc.stages.intensities import are_hounsfield_units
 from vertloc.stages.known_levels import with_known
 from vertloc.stages.naming import name_in_spine_frame, score_shifts
 from vertloc.stages.posterior import classify
@@ -105,7 +104,7 @@ def localize_prepared(
     first = label_chain(proposals, model.shape, usual, certain.labels)
     candidates, labelling, certainty = label_again(small, proposals, first, model, n_jobs, certain)
     certainty = in_view_of_voxels(certainty, stored.spacing_mm, model.settings.certainty)
-    certainty = in_view_of_units(certainty, are_hounsfield_units(small.warnings))
+    certainty = in_view_of_units(certainty, small.are_hounsfield_units)
     certainty = in_view_of_flags(certainty, labelling.flags)
     for flag in labelling.flags:
         logger.warning("an unusual spine: %s", flag)

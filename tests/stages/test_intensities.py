@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vertloc.geometry import Grid
-from vertloc.stages.intensities import are_hounsfield_units, unit_warning
+from vertloc.stages.intensities import unit_warning
 from vertloc.stages.preprocess import PreprocessSettings, preprocess
 from vertloc.volume import Volume
 
@@ -18,7 +18,7 @@ def body(air=0.3, shape=(40, 50, 60)):
 def warning(values):
     found = preprocess(Volume(values, Grid(values.shape, (2.0, 2.0, 2.0))), PreprocessSettings())
     assert len(found.warnings) <= 1
-    assert are_hounsfield_units(("an oblique image", *found.warnings)) == (not found.warnings)
+    assert found.are_hounsfield_units == (not found.warnings)
     return found.warnings[0] if found.warnings else None
 
 

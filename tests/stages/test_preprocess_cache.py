@@ -22,9 +22,18 @@ def write_scan(path, seed=0):
 
 def assert_same(one, two):
     np.testing.assert_array_equal(one[0].voxels, two[0].voxels)
-    for name in ("grid", "tilted", "warnings"):
+    for name in ("grid", "tilted", "warnings", "are_hounsfield_units"):
         assert getattr(one[0], name) == getattr(two[0], name)
     assert one[1] == two[1]
+
+
+@pytest.mark.parametrize("largest", [255, 1500])
+def test_what_was_odd_about_a_scan_is_cached_with_it(tmp_path, largest):
+    voxels = np.random.default_rng(0).integers(0 if largest < 1000 else -1000, largest, (9, 12, 10)).astype(np.int16)
+    write_image(Volume(voxels, Grid(voxels.shape, (1.5, 2.0, 2.5))), tmp_path / "a.mhd")
+    first, again = (read_preprocessed(tmp_path / "a.mhd", PreprocessSettings(), tmp_path / "cache") for _ in range(2))
+    assert first[0].are_hounsfield_units == (largest > 1000)
+    assert_same(first, again)
 
 
 def test_a_cached_volume_is_the_preprocessed_one(tmp_path):

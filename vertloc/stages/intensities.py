@@ -6,12 +6,9 @@ other scale: a scan that was shifted, scaled to 8 bits or normalised shows them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-_NO_HOUNSFIELD_UNITS = "are no Hounsfield units"
 _SMALLEST_RANGE = 300.0
 _FEW_VALUES = 48
 # Every field of view on a spine holds some fat or gas.
@@ -31,14 +28,9 @@ def unit_warning(sample: NDArray[np.float32]) -> str | None:
         return None
     low, high = (float(v) for v in (sample.min(), sample.max())) if len(sample) else (0.0, 0.0)
     return (
-        f"intensities from {low:g} to {high:g} {_NO_HOUNSFIELD_UNITS}: {reason};"
+        f"intensities from {low:g} to {high:g} are no Hounsfield units: {reason};"
         " results cannot be trusted, store the scan with its rescale slope and intercept applied"
     )
-
-
-def are_hounsfield_units(warnings: Sequence[str]) -> bool:
-    """Tell from the warnings of a scan whether its intensities can be Hounsfield units."""
-    return not any(_NO_HOUNSFIELD_UNITS in warning for warning in warnings)
 
 
 def _what_is_wrong(sample: NDArray[np.float32]) -> str | None:

@@ -57,12 +57,14 @@ class IsotropicVolume:
     grid : its isotropic grid as if it were not tilted; the frame in which the stages work
     tilted : where the voxels are in the patient, if that is not `grid`
     warnings : what is odd about the scan, one line each
+    are_hounsfield_units : whether the intensities can be what a CT scanner measures
     """
 
     voxels: NDArray[np.int16]
     grid: Grid
     tilted: Grid | None = None
     warnings: tuple[str, ...] = ()
+    are_hounsfield_units: bool = True
 
     @property
     def spacing_mm(self) -> float:
@@ -107,6 +109,7 @@ def preprocess(scan: Scan, settings: PreprocessSettings, n_threads: int = 1) -> 
         grid=straight,
         tilted=small.grid if shift > _LARGEST_IGNORED_SHIFT_MM else None,
         warnings=scan.warnings + ((warning,) if warning else ()),
+        are_hounsfield_units=warning is None,
     )
 
 

@@ -76,8 +76,9 @@ def _code() -> str:
 
 def _save(volume: IsotropicVolume, stored: Grid, path: Path, key: str) -> None:
     grids = [_as_numbers(grid) for grid in (volume.grid, stored, volume.tilted) if grid is not None]
-    warnings = np.frombuffer(json.dumps(volume.warnings).encode(), np.uint8)
-    write_array_file(path, key, {"voxels": volume.voxels, "grids": np.stack(grids), "warnings": warnings})
+    said = json.dumps({"warnings": volume.warnings, "are_hounsfield_units": volume.are_hounsfield_units})
+    text = np.frombuffer(said.encode(), np.uint8)
+    write_array_file(path, key, {"voxels": volume.voxels, "grids": np.stack(grids), "said": text})
 
 
 def _load(path: Path, key: str) -> tuple[IsotropicVolume, Grid]:
@@ -89,8 +90,9 @@ def _load(path: Path, key: str) -> tuple[IsotropicVolume, Grid]:
     grid, stored, *tilted = map(_from_numbers, grids)
     if grid.shape != voxels.shape:
         raise ValueError(f"found voxels of shape {voxels.shape} for a grid of shape {grid.shape}")
-    warnings = tuple(str(line) for line in json.loads(arrays["warnings"].tobytes()))
-    return IsotropicVolume(voxels, grid, tilted[0] if tilted else None, warnings), stored
+    said = json.loads(arrays["said"].tobytes())
+    warnings, are_hounsfield_units = tuple(map(str, said["warnings"])), bool(said["are_hounsfield_units"])
+    return IsotropicVolume(voxels, grid, tilted[0] if tilted else None, warnings, are_hounsfield_units), stored
 
 
 def _as_numbers(grid: Grid) -> NDArray[np.float64]:

@@ -98,7 +98,7 @@ def test_what_is_usual_is_what_the_model_has_learnt_unless_the_settings_say_it()
     distance = judged(make_labelling(LEVELS), scores, discriminant).distance
     likeness = {}
     for learnt in (distance / 2, distance, distance * 2):
-        model = replace(discriminant, usual_distance=learnt)
+        model = replace(discriminant, usual_distance=learnt / SETTINGS.distance_slack)
         likeness[learnt] = judged(make_labelling(LEVELS), scores, model).likeness
         said = judged(make_labelling(LEVELS), scores, model, replace(SETTINGS, usual_distance=distance))
         assert said.likeness == pytest.approx(0.5)

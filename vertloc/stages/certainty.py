@@ -41,7 +41,8 @@ class CertaintySettings:
     score_weight : a above, what the mean score counts; fitted on patients left out
     link_weight : b above, what the mean log density of a link counts; likewise
     usual_distance : squared distance of a scan's features from their classes at which it is half as likely to be of the
-        kind that was learnt from; None: what was usual for patients held out in training
+        kind that was learnt from; None: what was usual for patients held out in training, times `distance_slack`
+    distance_slack : which patients are held out is luck, and so is what was usual for them
     distance_width : over which that likeness falls
     thickest_mm : voxels of the stored scan up to this edge are like those learnt from; at twice that, nothing is
     sure_from : a scan is sure from this probability of its level, times its likeness
@@ -51,6 +52,7 @@ class CertaintySettings:
     score_weight: Annotated[float, Field(ge=0, le=100)] = 0.19
     link_weight: Annotated[float, Field(ge=0, le=100)] = 3.7
     usual_distance: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    distance_slack: Annotated[float, Field(gt=0, le=100)] = 1.2
     distance_width: Annotated[float, Field(gt=0, le=1e6)] = 5.0
     thickest_mm: Annotated[float, Field(gt=0, le=1000)] = 10.0
     sure_from: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -120,7 +122,7 @@ def assess(
     probability = _shift_probability(labelling, scores, shape, settings)
     own = discriminant.distances(scores[0])[np.arange(len(labelling.ranks)), labelling.ranks + 1]
     distance = float(np.median(own))
-    limit = settings.usual_distance or discriminant.usual_distance
+    limit = settings.usual_distance or settings.distance_slack * discriminant.usual_distance
     likeness = float(1 / (1 + np.exp(np.clip((distance - limit) / settings.distance_width, -50, 50))))
     level = probability.get(0, 1.0) * likeness
     return Certainty(probability, distance, likeness, is_sure=level >= settings.sure_from)

@@ -52,7 +52,7 @@ class CertaintySettings:
     score_weight: Annotated[float, Field(ge=0, le=100)] = 0.19
     link_weight: Annotated[float, Field(ge=0, le=100)] = 3.7
     usual_distance: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    distance_slack: Annotated[float, Field(gt=0, le=100)] = 1.2
+    distance_slack: Annotated[float, Field(gt=0, le=100)] = 1.4
     distance_width: Annotated[float, Field(gt=0, le=1e6)] = 5.0
     thickest_mm: Annotated[float, Field(gt=0, le=1000)] = 10.0
     sure_from: Annotated[float, Field(ge=0, le=1)] = 0.9

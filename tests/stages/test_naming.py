@@ -65,18 +65,19 @@ def learnt():
     return learn(SCANS)
 
 
-def name(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
+def name_and_correct(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
     chain = scan.centroids if chain is None else chain
     first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
     settings = NamingSettings(**options)
-    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)[0]
+    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)
 
 
-def corrected(scan, discriminant, places_mm, chain=None, n_threads=1, **options):
-    chain = scan.centroids if chain is None else chain
-    first = Labelling(chain, np.arange(len(chain)), np.ones(len(chain)))
-    settings = NamingSettings(**options)
-    return name_in_spine_frame(scan.volume, places_mm, first, discriminant, PRIOR, settings, n_threads)[1]
+def name(*args, **options):
+    return name_and_correct(*args, **options)[0]
+
+
+def corrected(*args, **options):
+    return name_and_correct(*args, **options)[1]
 
 
 def probability(found):

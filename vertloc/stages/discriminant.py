@@ -186,7 +186,7 @@ def _solved(
     weights[seen] = _rounded(solved / spread)
     offsets[seen] = -(0.5 * centred * solved).sum(axis=1) - (weights[seen] * middle).sum(axis=1)
     gram[np.ix_(seen, seen)] = [(centred * row).sum(axis=1) for row in solved]
-    # The same for displacements, of which each coordinate is what a class is above.
+    # Regression solves with the same matrix: a right side for each coordinate of the displacement, not for each class.
     moments = sums.moments_mm.T.copy()
     for total, mean in zip(sums.displacements_mm[seen], means, strict=True):
         moments -= total[:, None] * mean
